@@ -1,0 +1,1 @@
+//! What a Nesos agent decides, as a pure state machine.

@@ -1,0 +1,2 @@
+//! The nesos command line.
+fn main() {}

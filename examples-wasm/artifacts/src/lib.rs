@@ -1,0 +1,1 @@
+//! Builds the example guests and says where they are.

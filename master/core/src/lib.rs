@@ -1,0 +1,1 @@
+//! What a Nesos master decides, as a pure state machine.

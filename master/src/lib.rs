@@ -1,0 +1,1 @@
+//! The Nesos master: doors, store and driver around the pure core.

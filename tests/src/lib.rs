@@ -1,0 +1,1 @@
+//! Tests of the whole cluster: acceptance, simulation and end to end.

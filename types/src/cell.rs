@@ -1,0 +1,78 @@
+//! What an agent and a cell, the process that holds the sandboxes of one role, say to one another.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ids::TaskKey;
+use crate::task::{SharedTask, TaskState, TaskStatus};
+
+/// Everything that a cell needs to start a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxLaunch {
+    /// The task.
+    pub key: TaskKey,
+    /// What to run.
+    pub task: SharedTask,
+    /// The compiled bundle, ready to be mapped. Trusted: it comes from the agent's own cache.
+    pub compiled: PathBuf,
+    /// The sandbox' own directory: `root/` is the guest's writable root, `stdout` and `stderr` its
+    /// output.
+    pub directory: PathBuf,
+    /// The rate at which `Metering::Fuel` fills the bucket: units per second of one CPU.
+    pub fuel_per_cpu_second: u64,
+}
+
+/// What an agent asks of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellCommand {
+    /// Start a sandbox. Sandboxes start in the order of their commands.
+    Launch(Box<SandboxLaunch>),
+    /// End a sandbox: ask the guest, then after the grace drop it.
+    Kill {
+        /// The task.
+        key: TaskKey,
+        /// How long the guest has to end by itself; zero is "now".
+        grace: Duration,
+    },
+    /// The agent has the status safe; the cell may forget it.
+    Acknowledge {
+        /// The task.
+        key: TaskKey,
+        /// The status' number.
+        sequence: u32,
+    },
+    /// End when the last sandbox is gone.
+    Retire,
+}
+
+/// What a cell tells its agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellEvent {
+    /// The first event of every connection: what the cell holds. Statuses that were not acknowledged
+    /// follow as updates.
+    Hello {
+        /// The cell's process id.
+        pid: u32,
+        /// Its sandboxes.
+        sandboxes: Vec<SandboxReport>,
+    },
+    /// A sandbox' status; repeated on every connection until it is acknowledged. The agent fills in
+    /// its id and the update id.
+    Update {
+        /// The task.
+        key: TaskKey,
+        /// Numbers the statuses of one task from 1.
+        sequence: u32,
+        /// The status.
+        status: TaskStatus,
+    },
+}
+
+/// One sandbox of a cell, as told to an agent that has come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxReport {
+    /// The task.
+    pub key: TaskKey,
+    /// Its state.
+    pub state: TaskState,
+}

@@ -1,0 +1,107 @@
+//! Roles: the tenants of a cluster, named in a tree (`org/team`).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::{IdError, MAX_NAME_BYTES, forbidden, serde_as_text};
+
+/// A role's name. Cheap to clone.
+///
+/// `*` is the default role. Otherwise one or more components parted by `/`; a component is not
+/// empty, not `.` or `..`, does not begin with `-`, and holds no whitespace, control character,
+/// backslash or `*` (Mesos: `src/common/roles.cpp`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Role(Arc<str>);
+
+impl Role {
+    /// The role of whoever names none: `*`.
+    #[must_use]
+    pub fn default_role() -> Self {
+        Self("*".into())
+    }
+
+    /// The role's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name's components, from the root of the role tree down.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+impl Default for Role {
+    fn default() -> Self {
+        Self::default_role()
+    }
+}
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+fn validate_role(text: &str) -> Result<(), &'static str> {
+    if text == "*" {
+        return Ok(());
+    }
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    if text.len() > MAX_NAME_BYTES {
+        return Err("it is longer than 255 bytes");
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("it holds whitespace or a control character");
+    }
+    if text.contains('\\') {
+        return Err("it holds a backslash");
+    }
+    for component in text.split('/') {
+        match component {
+            "" => return Err("it begins or ends with a slash, or has two in a row"),
+            "." | ".." => return Err("\".\" and \"..\" are not role names"),
+            _ if component.starts_with('-') => return Err("a component begins with a dash"),
+            _ if component.contains('*') => return Err("a component holds a \"*\""),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+impl FromStr for Role {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        validate_role(text).map_err(|why| forbidden("role", text, why))?;
+        Ok(Self(text.into()))
+    }
+}
+serde_as_text!(Role);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for good in ["*", "web", "org/team/a", "a-b", "a.b"] {
+            assert!(good.parse::<Role>().is_ok(), "{good}");
+        }
+        for bad in [
+            "", "/", "a/", "/a", "a//b", ".", "a/..", "-a", "a/-b", "a b", "a\\b", "a/*", "**",
+            "a\u{8}",
+        ] {
+            assert!(bad.parse::<Role>().is_err(), "{bad}");
+        }
+    }
+}
