@@ -25,7 +25,8 @@ pub struct SandboxLaunch {
 /// What an agent asks of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CellCommand {
-    /// Start a sandbox. Sandboxes start in the order of their commands.
+    /// Start a sandbox. Sandboxes start in the order of their commands. A launch of a task that the
+    /// cell already has, live or not yet forgotten, is a repetition and changes nothing.
     Launch(Box<SandboxLaunch>),
     /// End a sandbox: ask the guest, then after the grace drop it.
     Kill {
@@ -34,11 +35,11 @@ pub enum CellCommand {
         /// How long the guest has to end by itself; zero is "now".
         grace: Duration,
     },
-    /// The agent has the status safe; the cell may forget it.
+    /// The agent has the status and all earlier ones of the task safe; the cell may forget them.
     Acknowledge {
         /// The task.
         key: TaskKey,
-        /// The status' number.
+        /// The newest safe status' number.
         sequence: u32,
     },
     /// End when the last sandbox is gone.
@@ -68,11 +69,14 @@ pub enum CellEvent {
     },
 }
 
-/// One sandbox of a cell, as told to an agent that has come back.
+/// One sandbox of a cell, as told to an agent that has come back: live ones, and ended ones whose
+/// terminal status was not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxReport {
     /// The task.
     pub key: TaskKey,
+    /// What was launched: an agent that crashed before it had written the task down adopts it.
+    pub task: SharedTask,
     /// Its state.
     pub state: TaskState,
 }
