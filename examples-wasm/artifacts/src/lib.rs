@@ -1,1 +1,38 @@
 //! Builds the example guests and says where they are.
+//!
+//! Each suite is a module with the path of each of its guests; [`all`] lists them; a
+//! `foreach_<suite>!` macro lets a test file insist that it tests every one:
+//!
+//! ```
+//! mod tests {
+//!     macro_rules! is_tested {
+//!         ($guest:ident) => {
+//!             #[expect(unused_imports, reason = "a guest without a test does not compile")]
+//!             use self::$guest as _;
+//!         };
+//!     }
+//!     nesos_artifacts::foreach_threads!(is_tested);
+//!     # pub fn sum() {}
+//! }
+//! ```
+//!
+//! [`include_guest!`] puts a guest's bytes into a program. This crate builds guests; it does not run
+//! them.
+
+/// A guest that was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// The suite it belongs to, as the suite's module is called.
+    pub suite: &'static str,
+    /// Its name, as its source file is called.
+    pub name: &'static str,
+    /// Where its module or component is.
+    pub path: &'static str,
+}
+
+/// Every guest of every suite, ordered by suite and name.
+pub fn all() -> &'static [Guest] {
+    GUESTS
+}
+
+include!(concat!(env!("OUT_DIR"), "/guests.rs"));

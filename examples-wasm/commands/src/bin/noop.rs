@@ -1,0 +1,3 @@
+//! Does nothing: what is left is what starting a Rust command costs.
+
+fn main() {}
