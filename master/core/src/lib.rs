@@ -1,1 +1,21 @@
 //! What a Nesos master decides, as a pure state machine.
+//!
+//! [`Master::handle`] takes an [`Event`] and a time and appends to [`Decisions`]: durable [`Record`]s
+//! and [`Effect`]s. It is total and deterministic: it returns no error, waits for nothing, reads no
+//! clock, and draws its randomness from the seed that it was given. Durable state changes only in
+//! [`Registry::apply`], in live running and in recovery alike.
+//!
+//! This crate knows nothing of sockets, protobuf, disks or threads.
+
+pub mod config;
+pub mod decision;
+pub mod event;
+pub mod explain;
+pub mod snapshot;
+pub mod stats;
+
+pub use config::{MasterConfig, Weight};
+pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
+pub use event::{ConnectionId, Event, OperatorRequest, RequestId};
+pub use explain::{Blocked, BlockedGroup, Explanation, RoleExplanation};
+pub use snapshot::Snapshot;

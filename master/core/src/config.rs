@@ -1,0 +1,117 @@
+//! What an operator may choose about a master's decisions. Defaults are those of Apache Mesos unless a
+//! field says otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+
+/// The weight of a role among its siblings, in thousandths. Never zero: a weight of zero would mean
+/// "never serve", which is what suppressing is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Weight(u32);
+
+impl Weight {
+    /// The weight of a role that was given none.
+    pub const ONE: Self = Self(1000);
+
+    /// A weight in thousandths; `None` for zero.
+    #[must_use]
+    pub const fn from_milli(milli: u32) -> Option<Self> {
+        if milli == 0 { None } else { Some(Self(milli)) }
+    }
+
+    /// The weight in thousandths.
+    #[must_use]
+    pub const fn milli(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
+/// The constants of a master's decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MasterConfig {
+    /// How often an agent is pinged. Default: 15 s.
+    pub ping_interval: Duration,
+    /// After how many intervals of silence an agent is unreachable. Default: 5.
+    pub ping_misses: u32,
+    /// How long an agent may take to come back after its connection broke, or after the master
+    /// restarted, before it is unreachable. Default: 10 min.
+    pub agent_reregister_timeout: Duration,
+    /// How often to say something to a scheduler to which nothing else is said. A scheduler that says
+    /// nothing for `ping_misses` times as long is cut off. Default: 15 s.
+    pub heartbeat_interval: Duration,
+    /// How long an offer stands before it is rescinded. `None` is "for ever", the default of Mesos,
+    /// with which one silent framework can hold a cluster up. Default: 60 s.
+    pub offer_timeout: Option<Duration>,
+    /// The period of the allocation cycle, and the shortest time for which a refusal holds.
+    /// Default: 1 s.
+    pub allocation_interval: Duration,
+    /// How long to gather events before allocating. Zero allocates as soon as the driver has drained
+    /// its queue. Default: zero.
+    pub allocation_window: Duration,
+    /// Resources are offered if they contain one of these. Default: 0.01 CPU, or 32 MiB of memory.
+    pub min_allocatable: Vec<Resources>,
+    /// Weights of roles; a role that is not listed weighs [`Weight::ONE`].
+    pub weights: BTreeMap<Role, Weight>,
+    /// How many ended tasks, and how many unreachable ones, are remembered per framework.
+    /// Default: 1000.
+    pub max_completed_tasks: usize,
+    /// How many completed frameworks are remembered with their tasks. Their ids stay barred beyond
+    /// that. Default: 50.
+    pub max_completed_frameworks: usize,
+    /// How many ids of completed frameworks, and how many of removed or unreachable agents, the
+    /// registry keeps. An id that was dropped is treated like one that never was, and is refused just
+    /// the same. Default: 102,400.
+    pub max_retired_ids: usize,
+}
+
+impl Default for MasterConfig {
+    fn default() -> Self {
+        Self {
+            ping_interval: Duration::from_secs(15),
+            ping_misses: 5,
+            agent_reregister_timeout: Duration::from_secs(600),
+            heartbeat_interval: Duration::from_secs(15),
+            offer_timeout: Some(Duration::from_secs(60)),
+            allocation_interval: Duration::from_secs(1),
+            allocation_window: Duration::ZERO,
+            min_allocatable: vec![Resources::new(10, 0), Resources::new(0, 32 << 20)],
+            weights: BTreeMap::new(),
+            max_completed_tasks: 1000,
+            max_completed_frameworks: 50,
+            max_retired_ids: 102_400,
+        }
+    }
+}
+
+impl MasterConfig {
+    /// The weight of a role.
+    #[must_use]
+    pub fn weight(&self, role: &Role) -> Weight {
+        self.weights.get(role).copied().unwrap_or_default()
+    }
+
+    /// The silence after which an agent is unreachable.
+    #[must_use]
+    pub fn ping_timeout(&self) -> Duration {
+        self.ping_interval.saturating_mul(self.ping_misses)
+    }
+
+    /// Whether resources are worth an offer.
+    #[must_use]
+    pub fn is_allocatable(&self, resources: &Resources) -> bool {
+        !resources.is_empty()
+            && self
+                .min_allocatable
+                .iter()
+                .any(|minimum| resources.contains(minimum))
+    }
+}

@@ -1,0 +1,222 @@
+//! Decisions: the durable facts and the effects that come of an event.
+
+use std::fmt;
+
+use nesos_types::agent::AgentInfo;
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
+use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::task::{TaskReason, TaskState};
+use nesos_types::time::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{ConnectionId, RequestId};
+
+/// What the master decided. The driver makes the records durable and only then performs the effects,
+/// both in order. It may gather the decisions of many events before it does so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Durable facts.
+    pub records: Vec<Record>,
+    /// What leaves the core.
+    pub effects: Vec<Effect>,
+}
+
+impl Decisions {
+    /// Whether nothing was decided.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.effects.is_empty()
+    }
+
+    /// Forgets everything but keeps the memory, for the next batch.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.effects.clear();
+    }
+
+    pub(crate) fn to_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
+        self.effects.push(Effect::ToScheduler(connection, event));
+    }
+
+    pub(crate) fn to_agent(&mut self, connection: ConnectionId, command: AgentCommand) {
+        self.effects.push(Effect::ToAgent(connection, command));
+    }
+
+    pub(crate) fn close(&mut self, connection: ConnectionId) {
+        self.effects.push(Effect::Close(connection));
+    }
+
+    pub(crate) fn observed(&mut self, happening: Happening) {
+        self.effects.push(Effect::Observed(happening));
+    }
+}
+
+/// A durable fact about one subject.
+///
+/// Each record says all that is to be remembered of its subject, so that a store need keep only the
+/// newest record of each [`Subject`], and may hand them back in any order. Fields are only ever added,
+/// with a default; a record is to be stored in a form that names its fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// A framework subscribed for the first time, or subscribed again with another description.
+    FrameworkSubscribed {
+        /// Its id.
+        framework: FrameworkId,
+        /// What it says of itself.
+        info: FrameworkInfo,
+        /// When its id was given out.
+        since: Time,
+    },
+    /// A framework was torn down or stayed away too long: its id is barred.
+    FrameworkRemoved {
+        /// The barred id.
+        framework: FrameworkId,
+        /// What it said of itself.
+        info: FrameworkInfo,
+        /// When its id was given out.
+        since: Time,
+        /// When it was removed.
+        at: Time,
+    },
+    /// An agent joined, came back after it was unreachable, or came back changed.
+    AgentAdmitted {
+        /// Its id.
+        agent: AgentId,
+        /// What it says of itself.
+        info: AgentInfo,
+        /// When its id was given out.
+        since: Time,
+    },
+    /// An agent was lost from sight. It may come back.
+    AgentUnreachable {
+        /// Its id.
+        agent: AgentId,
+        /// Its host, for people.
+        hostname: String,
+        /// When its id was given out.
+        since: Time,
+        /// When it was given up.
+        at: Time,
+    },
+    /// An agent left for good: its id is barred.
+    AgentRemoved {
+        /// The barred id.
+        agent: AgentId,
+        /// Its host, for people.
+        hostname: String,
+        /// When it left.
+        at: Time,
+    },
+    /// A subject is to be forgotten, because there are too many of its kind. The store drops it.
+    Forgotten(Subject),
+}
+
+impl Record {
+    /// What the record is about: the key under which a store keeps it.
+    #[must_use]
+    pub fn subject(&self) -> Subject {
+        match self {
+            Self::FrameworkSubscribed { framework, .. }
+            | Self::FrameworkRemoved { framework, .. } => Subject::Framework(*framework),
+            Self::AgentAdmitted { agent, .. }
+            | Self::AgentUnreachable { agent, .. }
+            | Self::AgentRemoved { agent, .. } => Subject::Agent(*agent),
+            Self::Forgotten(subject) => *subject,
+        }
+    }
+}
+
+/// What a [`Record`] is about. Its text is a good key for a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A framework.
+    Framework(FrameworkId),
+    /// An agent.
+    Agent(AgentId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Framework(id) => id.fmt(f),
+            Self::Agent(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Something that leaves the core. An effect for a connection that is gone is dropped by the door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A message to a scheduler. Messages of one connection keep their order.
+    ToScheduler(ConnectionId, SchedulerEvent),
+    /// A message to an agent. Messages of one connection keep their order.
+    ToAgent(ConnectionId, AgentCommand),
+    /// End a connection after what was sent to it so far. The master has forgotten the connection
+    /// already: its end need not be reported, and whatever it still says is ignored.
+    Close(ConnectionId),
+    /// The one reply to an operator's request.
+    Reply(RequestId, OperatorReply),
+    /// Something that an operator may watch. Dropped where nobody does.
+    Observed(Happening),
+}
+
+/// How an operator's request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperatorReply {
+    /// It is done, or under way.
+    Done,
+    /// No live framework has this id.
+    FrameworkUnknown(FrameworkId),
+    /// The framework has no live task of this id.
+    TaskUnknown,
+}
+
+/// Something that happened, for the stream of events that operators may watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// An agent joined, or came back.
+    AgentAdded {
+        /// The agent.
+        agent: AgentId,
+        /// Its host.
+        hostname: String,
+    },
+    /// An agent lost its connection and may come back.
+    AgentDisconnected(AgentId),
+    /// An agent is unreachable or left for good.
+    AgentRemoved(AgentId),
+    /// A framework subscribed for the first time.
+    FrameworkAdded {
+        /// The framework.
+        framework: FrameworkId,
+        /// Its name.
+        name: String,
+    },
+    /// A framework subscribed again, or changed.
+    FrameworkUpdated(FrameworkId),
+    /// A framework's scheduler is gone; its tasks live on until its failover timeout.
+    FrameworkDisconnected(FrameworkId),
+    /// A framework was removed.
+    FrameworkRemoved(FrameworkId),
+    /// A task was sent to its agent, or an agent brought it back.
+    TaskAdded {
+        /// The task.
+        key: TaskKey,
+        /// Its agent.
+        agent: AgentId,
+    },
+    /// A task's latest state changed.
+    TaskUpdated {
+        /// The task.
+        key: TaskKey,
+        /// Its agent.
+        agent: AgentId,
+        /// The new state.
+        state: TaskState,
+        /// Why, where it is known.
+        reason: Option<TaskReason>,
+    },
+}

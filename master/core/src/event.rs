@@ -1,0 +1,51 @@
+//! Events: what a door heard, handed to [`Master::handle`](crate::Master::handle).
+
+use nesos_types::ids::{FrameworkId, TaskId};
+use nesos_types::message::{AgentEvent, SchedulerCall};
+
+/// Names one connection of a scheduler or an agent. The doors choose the numbers; a number is never
+/// used twice in the life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// Names one request of an operator, so that its reply finds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a door heard, or that time has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A scheduler opened a stream. Raised by the scheduler door, once per connection.
+    SchedulerConnected(ConnectionId),
+    /// A scheduler called. Calls of one connection come in the order in which they were made.
+    SchedulerCalled(ConnectionId, SchedulerCall),
+    /// A scheduler's stream ended, for whatever reason. The last event of its connection.
+    SchedulerDisconnected(ConnectionId),
+    /// An agent opened a stream. Raised by the agent door, once per connection.
+    AgentConnected(ConnectionId),
+    /// An agent spoke. Events of one connection come in the order in which they were sent.
+    AgentSaid(ConnectionId, AgentEvent),
+    /// An agent's stream ended, for whatever reason. The last event of its connection.
+    AgentDisconnected(ConnectionId),
+    /// An operator asks something.
+    Operator(RequestId, OperatorRequest),
+    /// Deadlines may have passed. The driver raises it whenever [`Master::next_deadline`] has come,
+    /// which includes "after each batch of events that left resources to allocate".
+    ///
+    /// [`Master::next_deadline`]: crate::Master::next_deadline
+    Tick,
+}
+
+/// What an operator asks; always answered with one [`Effect::Reply`](crate::Effect::Reply).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorRequest {
+    /// End one task, as if its scheduler had asked.
+    KillTask {
+        /// The framework.
+        framework: FrameworkId,
+        /// The task.
+        task: TaskId,
+    },
+    /// End a framework for good: its tasks are killed and its id is barred.
+    TeardownFramework(FrameworkId),
+}

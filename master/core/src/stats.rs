@@ -1,0 +1,43 @@
+//! Plain counters, exported by the driver: no globals, for a global cannot be simulated many times in
+//! one process.
+
+use serde::Serialize;
+
+/// Counts since the master started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Events handled.
+    pub events: u64,
+    /// Allocation runs.
+    pub allocation_runs: u64,
+    /// Agents that an allocation run looked at.
+    pub agents_visited: u64,
+    /// Offers made.
+    pub offers_made: u64,
+    /// Offers used, wholly or in part.
+    pub offers_accepted: u64,
+    /// Offers turned down.
+    pub offers_declined: u64,
+    /// Offers that the master took back.
+    pub offers_rescinded: u64,
+    /// Tasks sent to agents.
+    pub tasks_launched: u64,
+    /// Tasks refused because they were invalid.
+    pub tasks_invalid: u64,
+    /// Tasks dropped before they reached an agent.
+    pub tasks_dropped: u64,
+    /// Tasks that ended, by whatever cause.
+    pub tasks_ended: u64,
+    /// Statuses heard from agents.
+    pub updates_received: u64,
+    /// Statuses passed on to schedulers.
+    pub updates_forwarded: u64,
+    /// Statuses that found no scheduler connected; their agents repeat them.
+    pub updates_held_back: u64,
+    /// Acknowledgements passed on to agents.
+    pub acknowledgements: u64,
+    /// Agents that became unreachable.
+    pub agents_lost: u64,
+    /// Frameworks that were removed.
+    pub frameworks_removed: u64,
+}
