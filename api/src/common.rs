@@ -1,0 +1,242 @@
+//! Resources, attributes, frameworks, agents and offers, to and from the wire.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::offer::{Filters, Offer};
+use nesos_types::resources::{RangeSet, Resources};
+
+use crate::v1;
+use crate::wire_error::{WireError, parse, required};
+
+/// A duration as the wire has it: microseconds.
+pub(crate) fn to_micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<&Resources> for v1::Resources {
+    fn from(resources: &Resources) -> Self {
+        Self {
+            cpu_milli: resources.cpu_milli,
+            mem_bytes: resources.mem_bytes,
+            disk_bytes: resources.disk_bytes,
+            custom: resources
+                .custom()
+                .map(|(name, milli)| v1::CustomScalar {
+                    name: name.to_string(),
+                    milli,
+                })
+                .collect(),
+            ranges: resources
+                .ranges()
+                .map(|(name, ranges)| v1::NamedRanges {
+                    name: name.to_string(),
+                    ranges: wire_ranges(ranges.as_slice()),
+                })
+                .collect(),
+            sets: resources
+                .sets()
+                .map(|(name, items)| v1::NamedSet {
+                    name: name.to_string(),
+                    items: items.iter().map(ToString::to_string).collect(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Resources> for Resources {
+    type Error = WireError;
+    fn try_from(wire: v1::Resources) -> Result<Self, WireError> {
+        let mut resources = Self::new(wire.cpu_milli, wire.mem_bytes).with_disk(wire.disk_bytes);
+        for scalar in wire.custom {
+            let name = resource_name(scalar.name)?;
+            resources = resources.with_custom(&name, scalar.milli);
+        }
+        for named in wire.ranges {
+            let name = resource_name(named.name)?;
+            resources = resources.with_ranges(&name, RangeSet::new(pairs(&named.ranges)?));
+        }
+        for set in wire.sets {
+            let name = resource_name(set.name)?;
+            resources = resources.with_set(&name, set.items.into_iter().map(Into::into));
+        }
+        Ok(resources)
+    }
+}
+
+fn resource_name(name: String) -> Result<String, WireError> {
+    if name.is_empty() || ["cpus", "mem", "disk"].contains(&name.as_str()) {
+        return Err(WireError::Invalid {
+            field: "resources",
+            why: format!("{name:?} is not a name for a custom resource"),
+        });
+    }
+    Ok(name)
+}
+
+fn wire_ranges(ranges: &[(u64, u64)]) -> Vec<v1::Range> {
+    ranges
+        .iter()
+        .map(|&(low, high)| v1::Range { low, high })
+        .collect()
+}
+
+fn pairs(ranges: &[v1::Range]) -> Result<Vec<(u64, u64)>, WireError> {
+    ranges
+        .iter()
+        .map(|range| {
+            (range.low <= range.high)
+                .then_some((range.low, range.high))
+                .ok_or_else(|| WireError::Invalid {
+                    field: "ranges",
+                    why: format!("{}-{} ends before it begins", range.low, range.high),
+                })
+        })
+        .collect()
+}
+
+fn wire_attributes(attributes: &BTreeMap<String, Attribute>) -> Vec<v1::Attribute> {
+    use v1::attribute::Value;
+    attributes
+        .iter()
+        .map(|(name, value)| v1::Attribute {
+            name: name.clone(),
+            value: Some(match value {
+                Attribute::Text(text) => Value::Text(text.clone()),
+                Attribute::ScalarMilli(milli) => Value::ScalarMilli(*milli),
+                Attribute::Ranges(ranges) => Value::Ranges(v1::RangeList {
+                    ranges: wire_ranges(ranges),
+                }),
+            }),
+        })
+        .collect()
+}
+
+fn attributes(wire: Vec<v1::Attribute>) -> Result<BTreeMap<String, Attribute>, WireError> {
+    use v1::attribute::Value;
+    wire.into_iter()
+        .map(|attribute| {
+            let value = match required("attribute.value", attribute.value)? {
+                Value::Text(text) => Attribute::Text(text),
+                Value::ScalarMilli(milli) => Attribute::ScalarMilli(milli),
+                Value::Ranges(list) => Attribute::Ranges(pairs(&list.ranges)?),
+            };
+            Ok((attribute.name, value))
+        })
+        .collect()
+}
+
+impl From<&FrameworkInfo> for v1::FrameworkInfo {
+    fn from(info: &FrameworkInfo) -> Self {
+        Self {
+            name: info.name.clone(),
+            roles: info.roles.iter().map(ToString::to_string).collect(),
+            principal: info.principal.clone(),
+            failover_timeout_us: Some(to_micros(info.failover_timeout)),
+            hostname: info.hostname.clone(),
+            webui_url: info.webui_url.clone(),
+            labels: info.labels.clone().into_iter().collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::FrameworkInfo> for FrameworkInfo {
+    type Error = WireError;
+    fn try_from(wire: v1::FrameworkInfo) -> Result<Self, WireError> {
+        Ok(Self {
+            name: wire.name,
+            roles: wire
+                .roles
+                .iter()
+                .map(|role| parse("info.roles", role))
+                .collect::<Result<_, _>>()?,
+            principal: wire.principal,
+            failover_timeout: wire
+                .failover_timeout_us
+                .map_or(Self::DEFAULT_FAILOVER_TIMEOUT, Duration::from_micros),
+            hostname: wire.hostname,
+            webui_url: wire.webui_url,
+            labels: wire.labels.into_iter().collect(),
+        })
+    }
+}
+
+impl From<&AgentInfo> for v1::AgentInfo {
+    fn from(info: &AgentInfo) -> Self {
+        Self {
+            hostname: info.hostname.clone(),
+            url: info.url.clone(),
+            resources: Some((&info.resources).into()),
+            attributes: wire_attributes(&info.attributes),
+            fuel_per_cpu_second: info.fuel_per_cpu_second,
+            host_mounts: info.host_mounts,
+            version: info.version.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::AgentInfo> for AgentInfo {
+    type Error = WireError;
+    fn try_from(wire: v1::AgentInfo) -> Result<Self, WireError> {
+        Ok(Self {
+            hostname: wire.hostname,
+            url: wire.url,
+            resources: required("info.resources", wire.resources)?.try_into()?,
+            attributes: attributes(wire.attributes)?,
+            fuel_per_cpu_second: wire.fuel_per_cpu_second,
+            host_mounts: wire.host_mounts,
+            version: wire.version,
+        })
+    }
+}
+
+impl From<&Offer> for v1::Offer {
+    fn from(offer: &Offer) -> Self {
+        Self {
+            id: offer.id.to_string(),
+            framework_id: offer.framework.to_string(),
+            role: offer.role.to_string(),
+            agent_id: offer.agent.to_string(),
+            hostname: offer.hostname.clone(),
+            agent_url: offer.agent_url.clone(),
+            resources: Some((&offer.resources).into()),
+            attributes: wire_attributes(&offer.attributes),
+        }
+    }
+}
+
+impl TryFrom<v1::Offer> for Offer {
+    type Error = WireError;
+    fn try_from(wire: v1::Offer) -> Result<Self, WireError> {
+        Ok(Self {
+            id: parse("offer.id", &wire.id)?,
+            framework: parse("offer.framework_id", &wire.framework_id)?,
+            role: parse("offer.role", &wire.role)?,
+            agent: parse("offer.agent_id", &wire.agent_id)?,
+            hostname: wire.hostname,
+            agent_url: wire.agent_url,
+            resources: required("offer.resources", wire.resources)?.try_into()?,
+            attributes: attributes(wire.attributes)?,
+        })
+    }
+}
+
+impl From<Filters> for v1::Filters {
+    fn from(filters: Filters) -> Self {
+        Self {
+            refuse_us: filters.refuse.map(to_micros),
+        }
+    }
+}
+
+/// Filters from the wire, where absent ones are the default.
+pub(crate) fn filters(wire: Option<v1::Filters>) -> Filters {
+    Filters {
+        refuse: wire
+            .and_then(|filters| filters.refuse_us)
+            .map(Duration::from_micros),
+    }
+}

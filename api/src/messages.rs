@@ -1,0 +1,6 @@
+//! What the levels say to one another, to and from the wire.
+
+mod agent;
+mod cell;
+mod refusal;
+mod scheduler;

@@ -1,0 +1,161 @@
+//! The conversation of an agent with a cell.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport};
+use nesos_types::ids::TaskKey;
+use nesos_types::task::TaskInfo;
+
+use crate::common::to_micros;
+use crate::task::{state, state_number};
+use crate::v1;
+use crate::wire_error::{WireError, all, parse, required};
+
+impl From<&CellCommand> for v1::CellCommand {
+    fn from(command: &CellCommand) -> Self {
+        use v1::cell_command::Command;
+        let command = match command {
+            CellCommand::Launch(launch) => Command::Launch(launch.as_ref().into()),
+            CellCommand::Kill { key, grace } => Command::Kill(v1::KillSandbox {
+                key: Some(key.into()),
+                grace_us: to_micros(*grace),
+            }),
+            CellCommand::Acknowledge { key, sequence } => {
+                Command::Acknowledge(v1::AcknowledgeStatus {
+                    key: Some(key.into()),
+                    sequence: *sequence,
+                })
+            }
+            CellCommand::Retire => Command::Retire(v1::Retire {}),
+        };
+        Self {
+            command: Some(command),
+        }
+    }
+}
+
+impl TryFrom<v1::CellCommand> for CellCommand {
+    type Error = WireError;
+    fn try_from(wire: v1::CellCommand) -> Result<Self, WireError> {
+        use v1::cell_command::Command;
+        let command = wire
+            .command
+            .ok_or(WireError::UnknownMessage("CellCommand"))?;
+        Ok(match command {
+            Command::Launch(launch) => Self::Launch(Box::new(launch.try_into()?)),
+            Command::Kill(command) => Self::Kill {
+                key: required("key", command.key)?.try_into()?,
+                grace: Duration::from_micros(command.grace_us),
+            },
+            Command::Acknowledge(command) => Self::Acknowledge {
+                key: required("key", command.key)?.try_into()?,
+                sequence: command.sequence,
+            },
+            Command::Retire(v1::Retire {}) => Self::Retire,
+        })
+    }
+}
+
+impl From<&SandboxLaunch> for v1::LaunchSandbox {
+    fn from(launch: &SandboxLaunch) -> Self {
+        Self {
+            framework_id: launch.key.framework.to_string(),
+            task: Some(launch.task.as_ref().into()),
+            compiled_path: launch.compiled.to_string_lossy().into_owned(),
+            directory: launch.directory.to_string_lossy().into_owned(),
+            fuel_per_cpu_second: launch.fuel_per_cpu_second,
+        }
+    }
+}
+
+impl TryFrom<v1::LaunchSandbox> for SandboxLaunch {
+    type Error = WireError;
+    fn try_from(wire: v1::LaunchSandbox) -> Result<Self, WireError> {
+        let task = TaskInfo::try_from(required("task", wire.task)?)?;
+        Ok(Self {
+            key: TaskKey {
+                framework: parse("framework_id", &wire.framework_id)?,
+                task: task.id.clone(),
+            },
+            task: Arc::new(task),
+            compiled: PathBuf::from(wire.compiled_path),
+            directory: PathBuf::from(wire.directory),
+            fuel_per_cpu_second: wire.fuel_per_cpu_second,
+        })
+    }
+}
+
+impl From<&CellEvent> for v1::CellEvent {
+    fn from(event: &CellEvent) -> Self {
+        use v1::cell_event::Event;
+        let event = match event {
+            CellEvent::Hello { pid, sandboxes } => Event::Hello(v1::Hello {
+                pid: *pid,
+                sandboxes: sandboxes.iter().map(Into::into).collect(),
+            }),
+            CellEvent::Update {
+                key,
+                sequence,
+                status,
+            } => Event::Update(v1::CellUpdate {
+                framework_id: key.framework.to_string(),
+                sequence: *sequence,
+                status: Some(status.into()),
+            }),
+        };
+        Self { event: Some(event) }
+    }
+}
+
+impl TryFrom<v1::CellEvent> for CellEvent {
+    type Error = WireError;
+    fn try_from(wire: v1::CellEvent) -> Result<Self, WireError> {
+        use nesos_types::task::TaskStatus;
+        use v1::cell_event::Event;
+        let event = wire.event.ok_or(WireError::UnknownMessage("CellEvent"))?;
+        Ok(match event {
+            Event::Hello(event) => Self::Hello {
+                pid: event.pid,
+                sandboxes: all(event.sandboxes)?,
+            },
+            Event::Update(event) => {
+                let status = TaskStatus::try_from(required("status", event.status)?)?;
+                Self::Update {
+                    key: TaskKey {
+                        framework: parse("framework_id", &event.framework_id)?,
+                        task: status.task.clone(),
+                    },
+                    sequence: event.sequence,
+                    status,
+                }
+            }
+        })
+    }
+}
+
+impl From<&SandboxReport> for v1::SandboxReport {
+    fn from(report: &SandboxReport) -> Self {
+        Self {
+            framework_id: report.key.framework.to_string(),
+            task: Some(report.task.as_ref().into()),
+            state: state_number(report.state),
+        }
+    }
+}
+
+impl TryFrom<v1::SandboxReport> for SandboxReport {
+    type Error = WireError;
+    fn try_from(wire: v1::SandboxReport) -> Result<Self, WireError> {
+        let task = TaskInfo::try_from(required("task", wire.task)?)?;
+        Ok(Self {
+            key: TaskKey {
+                framework: parse("framework_id", &wire.framework_id)?,
+                task: task.id.clone(),
+            },
+            task: Arc::new(task),
+            state: state("state", wire.state)?,
+        })
+    }
+}

@@ -1,0 +1,346 @@
+//! Tasks and their statuses, to and from the wire.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nesos_types::ids::TaskKey;
+use nesos_types::limits::{Limits, Metering, Usage};
+use nesos_types::task::{
+    Mount, SharedTask, StatusSource, Stdio, TaskInfo, TaskReason, TaskState, TaskStatus,
+};
+use nesos_types::time::Time;
+
+use crate::common::to_micros;
+use crate::v1;
+use crate::wire_error::{WireError, parse, parse_optional, required};
+
+/// Maps a domain enum to its wire enum and back, variant by variant.
+macro_rules! enum_table {
+    ($domain:ty, $wire:ty, $($variant:ident),+ $(,)?) => {
+        impl From<$domain> for $wire {
+            fn from(value: $domain) -> Self {
+                match value {
+                    $(<$domain>::$variant => Self::$variant,)+
+                }
+            }
+        }
+        impl TryFrom<$wire> for $domain {
+            type Error = WireError;
+            fn try_from(wire: $wire) -> Result<Self, WireError> {
+                match wire {
+                    <$wire>::Unspecified => Err(WireError::Missing(stringify!($domain))),
+                    $(<$wire>::$variant => Ok(Self::$variant),)+
+                }
+            }
+        }
+    };
+}
+
+enum_table!(
+    TaskState,
+    v1::TaskState,
+    Staging,
+    Starting,
+    Running,
+    Killing,
+    Finished,
+    Failed,
+    Killed,
+    Error,
+    Dropped,
+    Unreachable,
+    Gone,
+    GoneByOperator,
+    Unknown
+);
+
+enum_table!(
+    TaskReason,
+    v1::TaskReason,
+    Exited,
+    Trap,
+    FuelExhausted,
+    MemoryLimit,
+    DiskLimit,
+    TimeLimit,
+    StackOverflow,
+    FetchFailed,
+    DigestMismatch,
+    InvalidModule,
+    CompileLimit,
+    ImportUnsatisfied,
+    InstantiateFailed,
+    CapabilityDenied,
+    TaskInvalid,
+    InvalidOffers,
+    ResourcesUnknown,
+    LaunchFailed,
+    KilledDuringLaunch,
+    FrameworkDisconnected,
+    KillRequested,
+    FrameworkRemoved,
+    Preempted,
+    CellTerminated,
+    AgentDisconnected,
+    AgentRemoved,
+    AgentRemovedByOperator,
+    AgentReregistered,
+    AgentRestarted,
+    AgentUnknown,
+    AgentDraining,
+    Reconciliation,
+    TaskUnknown
+);
+
+enum_table!(StatusSource, v1::StatusSource, Master, Agent, Cell);
+
+/// Reads an enum field; a number that this version does not know is an error that names it.
+fn read_enum<W, T>(field: &'static str, number: i32) -> Result<T, WireError>
+where
+    W: TryFrom<i32>,
+    T: TryFrom<W, Error = WireError>,
+{
+    W::try_from(number)
+        .map_err(|_| unknown_number(field, number))
+        .and_then(T::try_from)
+}
+
+/// The number of a task state on the wire.
+pub(crate) fn state_number(state: TaskState) -> i32 {
+    v1::TaskState::from(state).into()
+}
+
+/// A task state from its number on the wire.
+pub(crate) fn state(field: &'static str, number: i32) -> Result<TaskState, WireError> {
+    read_enum::<v1::TaskState, _>(field, number)
+}
+
+impl From<&TaskKey> for v1::TaskKey {
+    fn from(key: &TaskKey) -> Self {
+        Self {
+            framework_id: key.framework.to_string(),
+            task_id: key.task.to_string(),
+        }
+    }
+}
+
+impl TryFrom<v1::TaskKey> for TaskKey {
+    type Error = WireError;
+    fn try_from(wire: v1::TaskKey) -> Result<Self, WireError> {
+        Ok(Self {
+            framework: parse("key.framework_id", &wire.framework_id)?,
+            task: parse("key.task_id", &wire.task_id)?,
+        })
+    }
+}
+
+impl From<&Limits> for v1::Limits {
+    fn from(limits: &Limits) -> Self {
+        let metering = match limits.metering {
+            Metering::Clock => v1::Metering::Clock,
+            Metering::Fuel => v1::Metering::Fuel,
+            Metering::Time => v1::Metering::Time,
+        };
+        Self {
+            fuel: limits.fuel,
+            timeout_us: limits.timeout.map(to_micros),
+            output_bytes: limits.output_bytes,
+            files: limits.files,
+            burst: limits.burst,
+            metering: metering.into(),
+        }
+    }
+}
+
+impl TryFrom<v1::Limits> for Limits {
+    type Error = WireError;
+    fn try_from(wire: v1::Limits) -> Result<Self, WireError> {
+        let metering = match v1::Metering::try_from(wire.metering) {
+            Ok(v1::Metering::Unspecified | v1::Metering::Clock) => Metering::Clock,
+            Ok(v1::Metering::Fuel) => Metering::Fuel,
+            Ok(v1::Metering::Time) => Metering::Time,
+            Err(_) => return Err(unknown_number("limits.metering", wire.metering)),
+        };
+        Ok(Self {
+            fuel: wire.fuel,
+            timeout: wire.timeout_us.map(Duration::from_micros),
+            output_bytes: wire.output_bytes,
+            files: wire.files,
+            burst: wire.burst,
+            metering,
+        })
+    }
+}
+
+fn unknown_number(field: &'static str, number: i32) -> WireError {
+    WireError::Invalid {
+        field,
+        why: format!("{number} is not a value that this version knows"),
+    }
+}
+
+impl From<&TaskInfo> for v1::TaskInfo {
+    fn from(task: &TaskInfo) -> Self {
+        let stdio = match task.stdio {
+            Stdio::Retained => v1::Stdio::Retained,
+            Stdio::Attached => v1::Stdio::Attached,
+        };
+        Self {
+            id: task.id.to_string(),
+            name: task.name.clone(),
+            bundle: task.bundle.to_string(),
+            args: task.args.clone(),
+            env: task
+                .env
+                .iter()
+                .map(|(name, value)| v1::EnvVar {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            resources: Some((&task.resources).into()),
+            limits: Some((&task.limits).into()),
+            stdio: stdio.into(),
+            mounts: task.mounts.iter().map(wire_mount).collect(),
+            kill_grace_us: task.kill_grace.map(to_micros),
+            labels: task.labels.clone().into_iter().collect(),
+            data: task.data.clone(),
+        }
+    }
+}
+
+fn wire_mount(mount: &Mount) -> v1::Mount {
+    v1::Mount {
+        host: mount.host.clone(),
+        guest: mount.guest.clone(),
+        read_only: mount.read_only,
+    }
+}
+
+impl TryFrom<v1::TaskInfo> for TaskInfo {
+    type Error = WireError;
+    fn try_from(wire: v1::TaskInfo) -> Result<Self, WireError> {
+        let stdio = match v1::Stdio::try_from(wire.stdio) {
+            Ok(v1::Stdio::Unspecified | v1::Stdio::Retained) => Stdio::Retained,
+            Ok(v1::Stdio::Attached) => Stdio::Attached,
+            Err(_) => return Err(unknown_number("task.stdio", wire.stdio)),
+        };
+        Ok(Self {
+            id: parse("task.id", &wire.id)?,
+            name: wire.name,
+            bundle: parse("task.bundle", &wire.bundle)?,
+            args: wire.args,
+            env: wire
+                .env
+                .into_iter()
+                .map(|var| (var.name, var.value))
+                .collect(),
+            resources: required("task.resources", wire.resources)?.try_into()?,
+            limits: wire.limits.unwrap_or_default().try_into()?,
+            stdio,
+            mounts: wire.mounts.into_iter().map(mount).collect(),
+            kill_grace: wire.kill_grace_us.map(Duration::from_micros),
+            labels: wire.labels.into_iter().collect(),
+            data: wire.data,
+        })
+    }
+}
+
+fn mount(wire: v1::Mount) -> Mount {
+    Mount {
+        host: wire.host,
+        guest: wire.guest,
+        read_only: wire.read_only,
+    }
+}
+
+/// Task descriptions on their way out.
+pub(crate) fn wire_tasks(tasks: &[SharedTask]) -> Vec<v1::TaskInfo> {
+    tasks.iter().map(|task| task.as_ref().into()).collect()
+}
+
+/// Task descriptions on arrival, to be shared from here on.
+pub(crate) fn shared_tasks(wire: Vec<v1::TaskInfo>) -> Result<Vec<SharedTask>, WireError> {
+    wire.into_iter()
+        .map(|task| TaskInfo::try_from(task).map(Arc::new))
+        .collect()
+}
+
+impl From<Usage> for v1::Usage {
+    fn from(usage: Usage) -> Self {
+        Self {
+            cpu_ns: usage.cpu_ns,
+            wall_ns: usage.wall_ns,
+            fuel: usage.fuel,
+            peak_memory_bytes: usage.peak_memory_bytes,
+            peak_disk_bytes: usage.peak_disk_bytes,
+            output_bytes: usage.output_bytes,
+        }
+    }
+}
+
+impl From<v1::Usage> for Usage {
+    fn from(wire: v1::Usage) -> Self {
+        Self {
+            cpu_ns: wire.cpu_ns,
+            wall_ns: wire.wall_ns,
+            fuel: wire.fuel,
+            peak_memory_bytes: wire.peak_memory_bytes,
+            peak_disk_bytes: wire.peak_disk_bytes,
+            output_bytes: wire.output_bytes,
+        }
+    }
+}
+
+impl From<&TaskStatus> for v1::TaskStatus {
+    fn from(status: &TaskStatus) -> Self {
+        Self {
+            task_id: status.task.to_string(),
+            state: state_number(status.state),
+            reason: status
+                .reason
+                .map_or(v1::TaskReason::Unspecified, Into::into)
+                .into(),
+            message: status.message.clone(),
+            source: v1::StatusSource::from(status.source).into(),
+            agent_id: status.agent.map(|id| id.to_string()).unwrap_or_default(),
+            at_us: status.at.as_micros(),
+            update_id: status.update.map(|id| id.to_string()).unwrap_or_default(),
+            exit_code: status.exit_code.map(u32::from),
+            backtrace: status.backtrace.clone(),
+            usage: status.usage.map(Into::into),
+            data: status.data.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::TaskStatus> for TaskStatus {
+    type Error = WireError;
+    fn try_from(wire: v1::TaskStatus) -> Result<Self, WireError> {
+        let reason = match wire.reason {
+            0 => None,
+            number => Some(read_enum::<v1::TaskReason, _>("status.reason", number)?),
+        };
+        Ok(Self {
+            task: parse("status.task_id", &wire.task_id)?,
+            state: state("status.state", wire.state)?,
+            reason,
+            message: wire.message,
+            source: read_enum::<v1::StatusSource, _>("status.source", wire.source)?,
+            agent: parse_optional("status.agent_id", &wire.agent_id)?,
+            at: Time::from_micros(wire.at_us),
+            update: parse_optional("status.update_id", &wire.update_id)?,
+            exit_code: wire.exit_code.map(exit_code).transpose()?,
+            backtrace: wire.backtrace,
+            usage: wire.usage.map(Into::into),
+            data: wire.data,
+        })
+    }
+}
+
+fn exit_code(code: u32) -> Result<u8, WireError> {
+    u8::try_from(code).map_err(|_| WireError::Invalid {
+        field: "status.exit_code",
+        why: format!("{code} is above 255"),
+    })
+}

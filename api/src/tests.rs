@@ -1,0 +1,322 @@
+//! What goes onto the wire comes back the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::bundle::Digest;
+use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport};
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
+use nesos_types::limits::{Limits, Metering, Usage};
+use nesos_types::message::{
+    AgentCommand, AgentEvent, AgentTask, Refusal, SchedulerCall, SchedulerEvent,
+};
+use nesos_types::offer::{Filters, Offer, Operation};
+use nesos_types::resources::{RangeSet, Resources};
+use nesos_types::role::Role;
+use nesos_types::task::{
+    Mount, SharedTask, StatusSource, Stdio, TaskInfo, TaskReason, TaskState, TaskStatus,
+};
+use nesos_types::time::Time;
+
+use crate::{WireError, v1};
+
+fn resources() -> Resources {
+    Resources::new(1500, 1 << 30)
+        .with_disk(7)
+        .with_custom("gpu", 2000)
+        .with_ranges("ports", RangeSet::new([(31_000, 32_000)]))
+        .with_set("zones", ["a".into(), "b".into()])
+}
+
+fn task() -> SharedTask {
+    let mut task = TaskInfo::new(id("t-1"), Digest([7; 32]), resources());
+    task.args = vec!["prog".into(), "--x".into()];
+    task.env = vec![("A".into(), "b=c".into())];
+    task.limits = Limits {
+        fuel: Some(1),
+        timeout: Some(Duration::from_millis(3)),
+        output_bytes: Some(4),
+        files: Some(5),
+        burst: true,
+        metering: Metering::Fuel,
+    };
+    task.stdio = Stdio::Attached;
+    task.mounts = vec![Mount {
+        host: "/h".into(),
+        guest: "/g".into(),
+        read_only: true,
+    }];
+    task.kill_grace = Some(Duration::ZERO);
+    task.labels = BTreeMap::from([("k".into(), "v".into())]);
+    task.data = vec![0, 255];
+    Arc::new(task)
+}
+
+fn status() -> TaskStatus {
+    let mut status = TaskStatus::new(
+        id("t-1"),
+        TaskState::Failed,
+        StatusSource::Cell,
+        Time::from_micros(5),
+    )
+    .because(TaskReason::Trap, "unreachable")
+    .on(AgentId(9));
+    status.update = Some(UpdateId(3));
+    status.exit_code = Some(134);
+    status.backtrace = vec!["main".into()];
+    status.usage = Some(Usage {
+        cpu_ns: 1,
+        wall_ns: 2,
+        fuel: 3,
+        peak_memory_bytes: 4,
+        peak_disk_bytes: 5,
+        output_bytes: 6,
+    });
+    status.data = vec![1];
+    status
+}
+
+fn id(text: &str) -> TaskId {
+    text.parse().expect("a valid task id")
+}
+
+fn key() -> TaskKey {
+    TaskKey {
+        framework: FrameworkId(1),
+        task: id("t-1"),
+    }
+}
+
+fn roles() -> BTreeSet<Role> {
+    BTreeSet::from(["a/b".parse().expect("a valid role"), Role::default_role()])
+}
+
+fn agent_info() -> AgentInfo {
+    AgentInfo {
+        hostname: "h".into(),
+        url: "http://h:1".into(),
+        resources: resources(),
+        attributes: BTreeMap::from([
+            ("rack".into(), Attribute::Text("r1".into())),
+            ("speed".into(), Attribute::ScalarMilli(-5)),
+            ("slots".into(), Attribute::Ranges(vec![(1, 2)])),
+        ]),
+        fuel_per_cpu_second: 11,
+        host_mounts: true,
+        version: "1".into(),
+    }
+}
+
+fn survives<T, W>(values: Vec<T>)
+where
+    T: TryFrom<W, Error = WireError> + PartialEq + std::fmt::Debug,
+    W: for<'a> From<&'a T>,
+{
+    for value in values {
+        let wire = W::from(&value);
+        assert_eq!(T::try_from(wire).as_ref(), Ok(&value));
+    }
+}
+
+#[test]
+fn scheduler_calls_survive_the_wire() {
+    let filters = Filters::refuse_for(Duration::from_secs(1));
+    survives::<SchedulerCall, v1::SchedulerCall>(vec![
+        SchedulerCall::Subscribe {
+            framework: Some(FrameworkId(1)),
+            info: FrameworkInfo::new("f", roles()),
+            suppressed: roles(),
+        },
+        SchedulerCall::Teardown,
+        SchedulerCall::Accept {
+            offers: vec![OfferId(1), OfferId(2)],
+            operations: vec![
+                Operation::Launch(vec![task()]),
+                Operation::LaunchGroup(vec![task(), task()]),
+            ],
+            filters,
+        },
+        SchedulerCall::Decline {
+            offers: vec![OfferId(1)],
+            filters: Filters::default(),
+        },
+        SchedulerCall::Revive { roles: roles() },
+        SchedulerCall::Suppress {
+            roles: BTreeSet::new(),
+        },
+        SchedulerCall::Kill {
+            task: id("a"),
+            grace: Some(Duration::ZERO),
+        },
+        SchedulerCall::Acknowledge {
+            agent: AgentId(1),
+            task: id("a"),
+            update: UpdateId(1),
+        },
+        SchedulerCall::Reconcile {
+            tasks: vec![(id("a"), None), (id("b"), Some(AgentId(1)))],
+        },
+        SchedulerCall::Heartbeat,
+    ]);
+}
+
+fn refusals() -> Vec<Refusal> {
+    let framework = FrameworkId(4);
+    vec![
+        Refusal::FailedOver,
+        Refusal::FrameworkRemoved { framework },
+        Refusal::FrameworkUnknown { framework },
+        Refusal::PrincipalMismatch { framework },
+        Refusal::NotSubscribed,
+        Refusal::InvalidCall {
+            call: "Accept".into(),
+            why: "no".into(),
+        },
+        Refusal::UnknownMessage { what: "x".into() },
+        Refusal::TooSlow,
+        Refusal::AgentRemoved { agent: AgentId(1) },
+        Refusal::AgentReplaced { agent: AgentId(1) },
+    ]
+}
+
+#[test]
+fn scheduler_events_survive_the_wire() {
+    let mut events = vec![
+        SchedulerEvent::Subscribed {
+            framework: FrameworkId(1),
+            heartbeat: Duration::from_secs(15),
+        },
+        SchedulerEvent::Offers(vec![Offer {
+            id: OfferId(1),
+            framework: FrameworkId(2),
+            role: Role::default_role(),
+            agent: AgentId(3),
+            hostname: "h".into(),
+            agent_url: "u".into(),
+            resources: resources(),
+            attributes: agent_info().attributes,
+        }]),
+        SchedulerEvent::Rescind(OfferId(1)),
+        SchedulerEvent::Update(status()),
+        SchedulerEvent::AgentLost(AgentId(1)),
+        SchedulerEvent::Heartbeat,
+    ];
+    events.extend(refusals().into_iter().map(SchedulerEvent::Refused));
+    survives::<SchedulerEvent, v1::SchedulerEvent>(events);
+}
+
+#[test]
+fn agent_messages_survive_the_wire() {
+    survives::<AgentEvent, v1::AgentEvent>(vec![
+        AgentEvent::Register {
+            agent: None,
+            info: agent_info(),
+            tasks: vec![AgentTask {
+                framework: FrameworkId(1),
+                role: Role::default_role(),
+                task: task(),
+                latest: TaskState::Finished,
+                unacknowledged: Some(status()),
+            }],
+        },
+        AgentEvent::Update {
+            framework: FrameworkId(1),
+            status: status(),
+            latest: TaskState::Finished,
+        },
+        AgentEvent::Pong,
+        AgentEvent::Unregister,
+    ]);
+    survives::<AgentCommand, v1::AgentCommand>(vec![
+        AgentCommand::Registered {
+            agent: AgentId(1),
+            ping_interval: Duration::from_secs(15),
+        },
+        AgentCommand::Refused(Refusal::AgentRemoved { agent: AgentId(1) }),
+        AgentCommand::Launch {
+            framework: FrameworkId(1),
+            role: Role::default_role(),
+            tasks: vec![task()],
+        },
+        AgentCommand::Kill {
+            key: key(),
+            grace: None,
+        },
+        AgentCommand::Acknowledge {
+            key: key(),
+            update: UpdateId(1),
+        },
+        AgentCommand::ShutdownFramework(FrameworkId(1)),
+        AgentCommand::Reconcile(vec![key()]),
+        AgentCommand::Ping,
+    ]);
+}
+
+#[test]
+fn cell_messages_survive_the_wire() {
+    survives::<CellCommand, v1::CellCommand>(vec![
+        CellCommand::Launch(Box::new(SandboxLaunch {
+            key: key(),
+            task: task(),
+            compiled: PathBuf::from("/c"),
+            directory: PathBuf::from("/d"),
+            fuel_per_cpu_second: 3,
+        })),
+        CellCommand::Kill {
+            key: key(),
+            grace: Duration::from_secs(3),
+        },
+        CellCommand::Acknowledge {
+            key: key(),
+            sequence: 2,
+        },
+        CellCommand::Retire,
+    ]);
+    survives::<CellEvent, v1::CellEvent>(vec![
+        CellEvent::Hello {
+            pid: 1,
+            sandboxes: vec![SandboxReport {
+                key: key(),
+                task: task(),
+                state: TaskState::Running,
+            }],
+        },
+        CellEvent::Update {
+            key: key(),
+            sequence: 1,
+            status: status(),
+        },
+    ]);
+}
+
+#[test]
+fn every_state_survives_the_wire() {
+    for state in TaskState::ALL {
+        let mut status = status();
+        status.state = state;
+        survives::<TaskStatus, v1::TaskStatus>(vec![status]);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_named() {
+    let empty = v1::SchedulerCall { call: None };
+    let error = SchedulerCall::try_from(empty).expect_err("no call");
+    assert_eq!(
+        error.into_refusal("?"),
+        Refusal::UnknownMessage {
+            what: "SchedulerCall".into()
+        }
+    );
+    let mut wire = v1::TaskInfo::from(task().as_ref());
+    wire.id = "a/b".into();
+    let error = TaskInfo::try_from(wire).expect_err("a slash").to_string();
+    assert!(
+        error.contains("task.id") && error.contains("slash"),
+        "{error}"
+    );
+}
