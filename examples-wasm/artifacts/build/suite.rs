@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use fs_err as fs;
 
 use crate::toolchain::Toolchain;
@@ -17,10 +17,16 @@ pub(crate) struct Suite {
 }
 
 enum Source {
-    /// Folders of packages, built by cargo for a target.
-    Packages {
+    /// Folders of packages whose programs cargo builds for a target.
+    Programs {
         target: &'static str,
         folders: &'static [&'static str],
+    },
+    /// A folder of a package whose examples, which are libraries to the linker, cargo builds for a
+    /// target.
+    Examples {
+        target: &'static str,
+        folder: &'static str,
     },
     /// A folder of modules in the text format.
     Text { folder: &'static str },
@@ -42,15 +48,15 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "wasip1",
         about: "Commands for WASI 0.1: core modules.",
-        source: Source::Packages {
+        source: Source::Programs {
             target: "wasm32-wasip1",
-            folders: &["bare", "commands", "traps"],
+            folders: &["commands", "traps"],
         },
     },
     Suite {
         name: "kernels",
         about: "Benchmark kernels, for WASI 0.1, optimised for speed.",
-        source: Source::Packages {
+        source: Source::Programs {
             target: "wasm32-wasip1",
             folders: &["kernels"],
         },
@@ -58,17 +64,32 @@ pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "wasip2",
         about: "Commands for WASI 0.2: components.",
-        source: Source::Packages {
+        source: Source::Programs {
             target: "wasm32-wasip2",
             folders: &["commands", "traps"],
         },
     },
     Suite {
+        name: "wasip3",
+        about: "Commands for WASI 0.3: components with an async entry.",
+        source: Source::Examples {
+            target: "wasm32-wasip2",
+            folder: "wasip3",
+        },
+    },
+    Suite {
         name: "threads",
         about: "Commands for WASI 0.1 with threads: core modules over a shared memory.",
-        source: Source::Packages {
+        source: Source::Programs {
             target: "wasm32-wasip1-threads",
             folders: &["threads"],
+        },
+    },
+    Suite {
+        name: "handwritten",
+        about: "Small modules written by hand, each for one feature of WebAssembly.",
+        source: Source::Text {
+            folder: "handwritten",
         },
     },
     Suite {
@@ -82,8 +103,8 @@ impl Suite {
     /// The folders that hold this suite's sources.
     pub(crate) fn folders(&self) -> Vec<&'static str> {
         match self.source {
-            Source::Packages { folders, .. } => folders.to_vec(),
-            Source::Text { folder } => vec![folder],
+            Source::Programs { folders, .. } => folders.to_vec(),
+            Source::Examples { folder, .. } | Source::Text { folder } => vec![folder],
         }
     }
 
@@ -95,19 +116,35 @@ impl Suite {
         out: &Path,
     ) -> Result<Vec<Guest>> {
         match self.source {
-            Source::Packages { target, folders } => {
-                let release = cargo.build(target, folders)?;
-                self.find_built(workspace, folders, &release)
+            Source::Programs { target, folders } => {
+                let built = cargo.build(target, folders, "--bins")?;
+                let sources = folders.iter().map(|f| workspace.join(f).join("src/bin"));
+                self.find_built(sources, &built)
+            }
+            Source::Examples { target, folder } => {
+                let built = cargo.build(target, &[folder], "--examples")?;
+                let sources = workspace.join(folder).join("examples");
+                self.find_built([sources], &built.join("examples"))
             }
             Source::Text { folder } => self.assemble(&workspace.join(folder), &out.join(folder)),
         }
     }
 
-    fn find_built(&self, workspace: &Path, folders: &[&str], release: &Path) -> Result<Vec<Guest>> {
+    /// Pairs each source file with what cargo made of it.
+    fn find_built(
+        &self,
+        sources: impl IntoIterator<Item = PathBuf>,
+        built: &Path,
+    ) -> Result<Vec<Guest>> {
         let mut guests = Vec::new();
-        for folder in folders {
-            for source in files_with(&workspace.join(folder).join("src/bin"), "rs")? {
-                let wasm = release.join(stem(&source)).with_extension("wasm");
+        for folder in sources {
+            for source in files_with(&folder, "rs")? {
+                let wasm = built.join(stem(&source)).with_extension("wasm");
+                ensure!(
+                    wasm.is_file(),
+                    "{} is no guest of its package",
+                    source.display()
+                );
                 guests.push(self.guest(&source, wasm)?);
             }
         }

@@ -29,16 +29,16 @@ impl Toolchain {
         })
     }
 
-    /// Builds the packages in `folders` for `target` and returns the folder of what came out.
-    pub(crate) fn build(&self, target: &str, folders: &[&str]) -> Result<PathBuf> {
+    /// Builds what `which` selects (`--bins`, `--examples`) of the packages in `folders` for `target`
+    /// and returns the folder of what came out.
+    pub(crate) fn build(&self, target: &str, folders: &[&str], which: &str) -> Result<PathBuf> {
         self.ensure_target(target)?;
         let mut command = Command::new(&self.cargo);
         scrub(&mut command);
         command
             .current_dir(&self.workspace)
             .env("RUSTC", &self.rustc)
-            .args(["build", "--release", "--locked", "--bins", "--target"])
-            .arg(target)
+            .args(["build", "--release", "--locked", which, "--target", target])
             .arg("--target-dir")
             .arg(&self.target_dir);
         for folder in folders {

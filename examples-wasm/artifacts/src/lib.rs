@@ -1,18 +1,17 @@
 //! Builds the example guests and says where they are.
 //!
-//! Each suite is a module with the path of each of its guests; [`all`] lists them; a
-//! `foreach_<suite>!` macro lets a test file insist that it tests every one:
+//! Each suite is a module with the path of each of its guests; [`all`] lists them; and a
+//! `foreach_<suite>!` macro lets a test file insist that it tests every guest. This one tests none,
+//! and so it does not compile:
 //!
-//! ```
+//! ```compile_fail,E0432
 //! mod tests {
 //!     macro_rules! is_tested {
 //!         ($guest:ident) => {
-//!             #[expect(unused_imports, reason = "a guest without a test does not compile")]
 //!             use self::$guest as _;
 //!         };
 //!     }
 //!     nesos_artifacts::foreach_threads!(is_tested);
-//!     # pub fn sum() {}
 //! }
 //! ```
 //!

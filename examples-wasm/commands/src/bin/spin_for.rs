@@ -4,9 +4,7 @@ use std::hint::black_box;
 
 fn main() {
     let argument = std::env::args().nth(1);
-    let millions: u64 = argument
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(100);
+    let millions: u64 = argument.and_then(|text| text.parse().ok()).unwrap_or(100);
     println!("{:016x}", spin(millions * 1_000_000));
 }
 
