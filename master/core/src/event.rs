@@ -1,5 +1,7 @@
 //! Events: what a door heard, handed to [`Master::handle`](crate::Master::handle).
 
+use std::time::Duration;
+
 use nesos_types::ids::{FrameworkId, TaskId};
 use nesos_types::message::{AgentEvent, SchedulerCall};
 
@@ -45,6 +47,9 @@ pub enum OperatorRequest {
         framework: FrameworkId,
         /// The task.
         task: TaskId,
+        /// How long the guest has to end by itself; overrides the task's own, as in a scheduler's
+        /// kill.
+        grace: Option<Duration>,
     },
     /// End a framework for good: its tasks are killed and its id is barred.
     TeardownFramework(FrameworkId),
