@@ -1,6 +1,7 @@
 //! Decisions: the durable facts and the effects that come of an event.
 
 use std::fmt;
+use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
@@ -35,11 +36,11 @@ impl Decisions {
         self.effects.clear();
     }
 
-    pub(crate) fn to_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
+    pub(crate) fn tell_scheduler(&mut self, connection: ConnectionId, event: SchedulerEvent) {
         self.effects.push(Effect::ToScheduler(connection, event));
     }
 
-    pub(crate) fn to_agent(&mut self, connection: ConnectionId, command: AgentCommand) {
+    pub(crate) fn tell_agent(&mut self, connection: ConnectionId, command: AgentCommand) {
         self.effects.push(Effect::ToAgent(connection, command));
     }
 
@@ -65,7 +66,7 @@ pub enum Record {
         /// Its id.
         framework: FrameworkId,
         /// What it says of itself.
-        info: FrameworkInfo,
+        info: Arc<FrameworkInfo>,
         /// When its id was given out.
         since: Time,
     },
@@ -74,7 +75,7 @@ pub enum Record {
         /// The barred id.
         framework: FrameworkId,
         /// What it said of itself.
-        info: FrameworkInfo,
+        info: Arc<FrameworkInfo>,
         /// When its id was given out.
         since: Time,
         /// When it was removed.
@@ -85,7 +86,7 @@ pub enum Record {
         /// Its id.
         agent: AgentId,
         /// What it says of itself.
-        info: AgentInfo,
+        info: Arc<AgentInfo>,
         /// When its id was given out.
         since: Time,
     },

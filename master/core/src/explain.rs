@@ -1,9 +1,15 @@
 //! Explanations: for a framework that waits, agent by agent, the first rule that blocked.
 
+use std::collections::BTreeMap;
+
 use nesos_types::ids::{AgentId, FrameworkId};
 use nesos_types::role::Role;
 use nesos_types::time::Time;
 use serde::Serialize;
+
+use crate::allocator::{AgentBlocked, agent_blocked, pair_blocked};
+use crate::master::Master;
+use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
 /// Why a framework has no further offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -79,4 +85,86 @@ pub enum Blocked {
     /// Nothing blocks: the resources are about to be offered, to this framework or to one whose turn
     /// comes first.
     NextInLine,
+}
+
+impl Master {
+    /// Why a framework has no further offers, by the very rules by which the allocator decides.
+    #[must_use]
+    pub fn explain(&self, framework: FrameworkId) -> Explanation {
+        let slot = self.frameworks.find(framework);
+        Explanation {
+            framework,
+            overall: self.blocked_overall(slot),
+            roles: slot.map_or_else(Vec::new, |slot| self.explain_roles(slot)),
+        }
+    }
+
+    fn blocked_overall(&self, framework: Option<FrameworkSlot>) -> Option<Blocked> {
+        let Some(slot) = framework else {
+            return Some(Blocked::FrameworkUnknown);
+        };
+        let framework = &self.frameworks[slot];
+        if framework.connection.is_none() {
+            Some(Blocked::FrameworkDisconnected)
+        } else if framework.info.roles.is_empty() {
+            Some(Blocked::NoRole)
+        } else if self.agents.len() == 0 {
+            Some(Blocked::NoAgent)
+        } else {
+            None
+        }
+    }
+
+    fn explain_roles(&self, framework: FrameworkSlot) -> Vec<RoleExplanation> {
+        let clients = self.frameworks[framework].clients.iter();
+        clients
+            .filter(|(_, client)| self.allocator.clients[**client].subscribed)
+            .map(|(role, client)| RoleExplanation {
+                role: role.clone(),
+                groups: self.explain_client(*client),
+            })
+            .collect()
+    }
+
+    fn explain_client(&self, client: ClientSlot) -> Vec<BlockedGroup> {
+        let mut groups: BTreeMap<Blocked, Vec<AgentId>> = BTreeMap::new();
+        for (slot, agent) in self.agents.by_id() {
+            let blocked = self.blocked(client, slot);
+            groups.entry(blocked).or_default().push(agent.id);
+        }
+        groups
+            .into_iter()
+            .map(|(blocked, agents)| BlockedGroup { blocked, agents })
+            .collect()
+    }
+
+    /// The first rule that keeps an agent's resources from a client.
+    fn blocked(&self, slot: ClientSlot, agent: AgentSlot) -> Blocked {
+        let client = &self.allocator.clients[slot];
+        client
+            .blocked()
+            .or_else(|| {
+                agent_blocked(&self.agents[agent], &self.offers, &self.config)
+                    .map(|blocked| self.put(blocked, client.framework))
+            })
+            .or_else(|| pair_blocked(client, agent, &self.agents[agent], self.now))
+            .unwrap_or(Blocked::NextInLine)
+    }
+
+    /// What keeps an agent from everybody, as said to one framework.
+    fn put(&self, blocked: AgentBlocked, to: FrameworkSlot) -> Blocked {
+        match blocked {
+            AgentBlocked::Recovered => Blocked::AgentRecovered,
+            AgentBlocked::Disconnected { since } => Blocked::AgentDisconnected { since },
+            AgentBlocked::Offered { framework, since } if framework == to => {
+                Blocked::OfferedToYou { since }
+            }
+            AgentBlocked::Offered { framework, since } => Blocked::OfferedTo {
+                framework: self.frameworks[framework].id,
+                since,
+            },
+            AgentBlocked::Allocated => Blocked::Allocated,
+            AgentBlocked::BelowMinimum => Blocked::BelowMinimum,
+        }
+    }
 }

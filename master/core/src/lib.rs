@@ -7,15 +7,32 @@
 //!
 //! This crate knows nothing of sockets, protobuf, disks or threads.
 
+mod accept;
+mod agents;
+mod allocator;
 pub mod config;
+mod deadlines;
 pub mod decision;
 pub mod event;
 pub mod explain;
+mod frameworks;
+mod ids;
+mod invariants;
+mod master;
+mod offers;
+mod reconcile;
+mod registry;
 pub mod snapshot;
 pub mod stats;
+mod table;
+mod tasks;
+mod validate;
 
 pub use config::{MasterConfig, Weight};
 pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
 pub use event::{ConnectionId, Event, OperatorRequest, RequestId};
 pub use explain::{Blocked, BlockedGroup, Explanation, RoleExplanation};
+pub use master::Master;
+pub use registry::Registry;
 pub use snapshot::Snapshot;
+pub use stats::Stats;

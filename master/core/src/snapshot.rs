@@ -1,10 +1,12 @@
 //! Snapshots: what operators see. A copy, so that no reader ever touches the core.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use nesos_types::limits::Usage;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskReason, TaskState};
@@ -12,6 +14,8 @@ use nesos_types::time::Time;
 use serde::Serialize;
 
 use crate::stats::Stats;
+
+mod build;
 
 /// Everything that an operator may see, at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,7 +64,7 @@ pub struct AgentView {
     /// When it was last heard of; for an unreachable one, when it was given up.
     pub last_heard: Time,
     /// What it said of itself; `None` for unreachable agents.
-    pub info: Option<AgentInfo>,
+    pub info: Option<Arc<AgentInfo>>,
     /// Resources in use by tasks.
     pub allocated: Resources,
     /// Resources held by offers.
@@ -77,7 +81,7 @@ pub struct FrameworkView {
     /// Its id.
     pub id: FrameworkId,
     /// What it says of itself.
-    pub info: FrameworkInfo,
+    pub info: Arc<FrameworkInfo>,
     /// Whether its scheduler is connected.
     pub connected: bool,
     /// When its id was given out.
@@ -122,7 +126,7 @@ pub struct TaskView {
     /// The exit code, if it exited.
     pub exit_code: Option<u8>,
     /// What it used, if it ended and told.
-    pub usage: Option<nesos_types::limits::Usage>,
+    pub usage: Option<Usage>,
     /// When it was launched, or brought back by its agent.
     pub since: Time,
     /// When its state last changed.

@@ -1,0 +1,139 @@
+//! Agents as the master sees them: who is there, over which connection, and whose resources they
+//! hold. How they come and go is in `registration` and `liveness`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use nesos_types::agent::AgentInfo;
+use nesos_types::ids::AgentId;
+use nesos_types::resources::Resources;
+use nesos_types::time::Time;
+
+use crate::event::ConnectionId;
+use crate::table::{AgentSlot, OfferSlot, Table, TaskSlot};
+
+mod liveness;
+mod registration;
+
+/// How the master reaches an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Over this connection.
+    Connected(ConnectionId),
+    /// Not since its connection broke.
+    Disconnected { since: Time },
+    /// Not since the master restarted.
+    Recovered,
+}
+
+/// An agent that is present, or has some time to come back.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) id: AgentId,
+    pub(crate) info: Arc<AgentInfo>,
+    /// When its id was given out.
+    pub(crate) since: Time,
+    pub(crate) link: Link,
+    pub(crate) last_heard: Time,
+    /// When it is to be pinged, or to be given up if it is away.
+    pub(crate) deadline: Time,
+    /// What neither a task nor an offer holds.
+    pub(crate) free: Resources,
+    /// Its tasks use more than it has: it came back smaller, or brought tasks that do not fit.
+    /// Nothing is free until enough of them have ended.
+    pub(crate) overcommitted: bool,
+    pub(crate) tasks: BTreeSet<TaskSlot>,
+    pub(crate) offers: Vec<OfferSlot>,
+}
+
+impl Agent {
+    pub(crate) fn new(id: AgentId, info: Arc<AgentInfo>, since: Time, link: Link) -> Self {
+        Self {
+            id,
+            free: info.resources.clone(),
+            info,
+            since,
+            link,
+            last_heard: since,
+            deadline: Time::MAX,
+            overcommitted: false,
+            tasks: BTreeSet::new(),
+            offers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn connection(&self) -> Option<ConnectionId> {
+        match self.link {
+            Link::Connected(connection) => Some(connection),
+            Link::Disconnected { .. } | Link::Recovered => None,
+        }
+    }
+
+    /// Works out what is free from what is held, in the order given.
+    pub(crate) fn recount<'a>(&mut self, mut held: impl Iterator<Item = &'a Resources>) {
+        let free = held.try_fold(self.info.resources.clone(), |free, held| {
+            free.checked_sub(held)
+        });
+        self.overcommitted = free.is_none();
+        self.free = free.unwrap_or_default();
+    }
+}
+
+/// All agents that are present or may come back soon.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    table: Table<AgentSlot, Agent>,
+    by_id: BTreeMap<AgentId, AgentSlot>,
+}
+
+impl Agents {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: Table::new(),
+            by_id: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn insert(&mut self, agent: Agent) -> AgentSlot {
+        let id = agent.id;
+        let slot = self.table.insert(agent);
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    pub(crate) fn remove(&mut self, slot: AgentSlot) -> Agent {
+        let agent = self.table.remove(slot);
+        self.by_id.remove(&agent.id);
+        agent
+    }
+
+    pub(crate) fn find(&self, id: AgentId) -> Option<AgentSlot> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (AgentSlot, &Agent)> {
+        self.table.iter()
+    }
+
+    /// In the order of ids.
+    pub(crate) fn by_id(&self) -> impl Iterator<Item = (AgentSlot, &Agent)> {
+        self.by_id.values().map(|slot| (*slot, &self.table[*slot]))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+}
+
+impl std::ops::Index<AgentSlot> for Agents {
+    type Output = Agent;
+    fn index(&self, slot: AgentSlot) -> &Agent {
+        &self.table[slot]
+    }
+}
+
+impl std::ops::IndexMut<AgentSlot> for Agents {
+    fn index_mut(&mut self, slot: AgentSlot) -> &mut Agent {
+        &mut self.table[slot]
+    }
+}

@@ -1,0 +1,165 @@
+//! How agents are watched, and how they are lost.
+
+use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::task::{TaskReason, TaskState};
+
+use super::Link;
+use crate::deadlines::Deadline;
+use crate::decision::{Decisions, Happening, Record};
+use crate::master::Master;
+use crate::table::{AgentSlot, TaskSlot};
+use crate::tasks::{Unreachable, status_by_master};
+
+/// What became of an agent that is taken out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It was lost from sight and may come back.
+    Unreachable,
+    /// It left for good.
+    Left,
+}
+
+impl Master {
+    /// An agent's connection broke. It has some time to come back; until then nothing of it is
+    /// offered.
+    pub(crate) fn on_agent_gone(&mut self, slot: AgentSlot, out: &mut Decisions) {
+        let agent = &mut self.agents[slot];
+        agent.link = Link::Disconnected { since: self.now };
+        out.observed(Happening::AgentDisconnected(agent.id));
+        let back_until = self.now + self.config.agent_reregister_timeout;
+        self.deadlines
+            .rearm(&mut agent.deadline, back_until, Deadline::Agent(slot));
+        self.rescind_agent(slot, TaskReason::AgentDisconnected, out);
+        self.touch_agent(slot);
+    }
+
+    /// An agent's deadline has come: it is to be pinged, or was silent or away for too long. What an
+    /// agent says only stamps it, so that hearing from it costs nothing.
+    pub(crate) fn on_agent_deadline(&mut self, slot: AgentSlot, out: &mut Decisions) {
+        let agent = &mut self.agents[slot];
+        let Some(connection) = agent.connection() else {
+            self.remove_agent(slot, Fate::Unreachable, out);
+            return;
+        };
+        if self.now.since(agent.last_heard) >= self.config.ping_timeout() {
+            self.connections.remove(&connection);
+            out.close(connection);
+            self.remove_agent(slot, Fate::Unreachable, out);
+            return;
+        }
+        out.tell_agent(connection, AgentCommand::Ping);
+        let ping_at = self.now + self.config.ping_interval;
+        self.deadlines
+            .rearm(&mut agent.deadline, ping_at, Deadline::Agent(slot));
+    }
+
+    /// An agent leaves for good.
+    pub(crate) fn on_unregister(&mut self, slot: AgentSlot, out: &mut Decisions) {
+        if let Some(connection) = self.agents[slot].connection() {
+            self.connections.remove(&connection);
+            out.close(connection);
+        }
+        self.remove_agent(slot, Fate::Left, out);
+    }
+
+    /// Takes an agent out: the durable fact first, then what follows from it.
+    fn remove_agent(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
+        self.stats.agents_lost += u64::from(fate == Fate::Unreachable);
+        let id = self.agents[slot].id;
+        self.record_loss(slot, fate, out);
+        self.rescind_agent(slot, TaskReason::AgentRemoved, out);
+        for task in self.agents[slot].tasks.clone() {
+            self.lose_task(task, fate, out);
+        }
+        self.forget_agent(slot);
+        let agent = self.agents.remove(slot);
+        self.deadlines.remove(agent.deadline, Deadline::Agent(slot));
+        match agent.link {
+            Link::Recovered => self.recovered -= 1,
+            Link::Connected(_) | Link::Disconnected { .. } => {
+                self.allocator.policy.shrink(&agent.info.resources);
+            }
+        }
+        for connection in self.frameworks.connections() {
+            out.tell_scheduler(connection, SchedulerEvent::AgentLost(id));
+        }
+        out.observed(Happening::AgentRemoved(id));
+    }
+
+    fn record_loss(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
+        let agent = &self.agents[slot];
+        let record = match fate {
+            Fate::Unreachable => Record::AgentUnreachable {
+                agent: agent.id,
+                hostname: agent.info.hostname.clone(),
+                since: agent.since,
+                at: self.now,
+            },
+            Fate::Left => Record::AgentRemoved {
+                agent: agent.id,
+                hostname: agent.info.hostname.clone(),
+                at: self.now,
+            },
+        };
+        self.record(record, out);
+    }
+
+    /// A task goes with its agent. One that has ended is told again when the agent comes back.
+    fn lose_task(&mut self, slot: TaskSlot, fate: Fate, out: &mut Decisions) {
+        let task = &self.tasks[slot];
+        if task.state.is_terminal() {
+            self.retire(slot);
+            return;
+        }
+        let framework = task.framework;
+        let (state, reason, message) = match fate {
+            Fate::Unreachable => (
+                TaskState::Unreachable,
+                TaskReason::AgentDisconnected,
+                "the task's agent was lost from sight",
+            ),
+            Fate::Left => (
+                TaskState::Gone,
+                TaskReason::AgentRemoved,
+                "the task's agent left",
+            ),
+        };
+        let id = task.info.id.clone();
+        let status = status_by_master(id, state, reason, message, self.now);
+        let status = status.on(self.agents[task.agent].id);
+        match fate {
+            Fate::Unreachable => self.make_unreachable(slot),
+            Fate::Left => {
+                self.advance(slot, TaskState::Gone, Some(reason), out);
+                self.retire(slot);
+            }
+        }
+        self.tell_status(framework, status, out);
+    }
+
+    /// Keeps a task among its framework's unreachable ones: its id may not be used again.
+    fn make_unreachable(&mut self, slot: TaskSlot) {
+        let task = &self.tasks[slot];
+        let (client, agent) = (task.client, task.agent);
+        let info = task.info.clone();
+        let framework = &mut self.frameworks[task.framework];
+        let mut view = task.view(framework.id, self.agents[agent].id);
+        view.state = TaskState::Unreachable;
+        view.updated_at = self.now;
+        let unreachable = Unreachable {
+            view,
+            kill: task.kill,
+            at: self.now,
+        };
+        framework.tasks.remove(&info.id);
+        framework.unreachable.insert(info.id.clone(), unreachable);
+        if framework.unreachable.len() > self.config.max_completed_tasks {
+            let oldest = framework.unreachable.iter().min_by_key(|(_, task)| task.at);
+            let oldest = oldest.map(|(id, _)| id.clone());
+            oldest.map(|id| framework.unreachable.remove(&id));
+        }
+        self.agents[agent].tasks.remove(&slot);
+        self.tasks.remove(slot);
+        self.release(client, agent, &info.resources);
+    }
+}

@@ -1,0 +1,214 @@
+//! The allocator: which agents' free resources go to whom.
+//!
+//! Two-level scheduling in the manner of Mesos: all that is free on an agent goes to the first client
+//! in the policy's order that does not refuse it. The allocator keeps the set of agents that have
+//! something to offer (`idle`), and of those the ones for which something has changed since nobody
+//! took them (`candidates`); a run looks at candidates only.
+
+use std::collections::BTreeSet;
+
+use nesos_types::role::Role;
+use nesos_types::time::Time;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::agents::{Agent, Link};
+use crate::config::MasterConfig;
+use crate::explain::Blocked;
+use crate::offers::Offers;
+use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, Table};
+
+pub(crate) mod drf;
+pub(crate) mod filters;
+pub(crate) mod policy;
+pub(crate) mod quantities;
+mod run;
+mod share;
+
+use filters::Filters;
+use policy::Policy;
+
+/// How many idle agents one cycle looks at again although nothing is known to have changed.
+const CYCLE_AGENTS: usize = 1024;
+
+/// A framework in one of its roles.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) framework: FrameworkSlot,
+    pub(crate) role: Role,
+    /// Its framework's scheduler is connected.
+    pub(crate) connected: bool,
+    /// Its framework subscribes in this role still.
+    pub(crate) subscribed: bool,
+    pub(crate) suppressed: bool,
+    pub(crate) filters: Filters,
+    /// How many tasks and offers hold resources in its name. While there are any it is kept, even
+    /// when the framework has left the role.
+    pub(crate) holdings: usize,
+}
+
+impl Client {
+    pub(crate) fn new(framework: FrameworkSlot, role: Role) -> Self {
+        Self {
+            framework,
+            role,
+            connected: false,
+            subscribed: false,
+            suppressed: false,
+            filters: Filters::default(),
+            holdings: 0,
+        }
+    }
+
+    /// What keeps all offers from this client.
+    pub(crate) fn blocked(&self) -> Option<Blocked> {
+        if !self.connected {
+            Some(Blocked::FrameworkDisconnected)
+        } else if !self.subscribed {
+            Some(Blocked::NoRole)
+        } else if self.suppressed {
+            Some(Blocked::Suppressed)
+        } else {
+            None
+        }
+    }
+}
+
+/// Clients, agents with something to offer, and the policy between them.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    pub(crate) clients: Table<ClientSlot, Client>,
+    pub(crate) policy: Box<dyn Policy>,
+    /// Agents with something to offer.
+    idle: BTreeSet<AgentSlot>,
+    /// Idle agents that the next run looks at.
+    candidates: BTreeSet<AgentSlot>,
+    /// When the next run is due.
+    due: Option<Time>,
+    /// When the next cycle is due.
+    cycle_at: Option<Time>,
+    /// Where the next cycle goes on.
+    cycle_from: Option<AgentSlot>,
+    /// Shuffles agents, so that no framework gets the same machines each time.
+    rng: ChaCha8Rng,
+}
+
+impl Allocator {
+    pub(crate) fn new(policy: Box<dyn Policy>, seed: [u8; 32]) -> Self {
+        Self {
+            clients: Table::new(),
+            policy,
+            idle: BTreeSet::new(),
+            candidates: BTreeSet::new(),
+            due: None,
+            cycle_at: None,
+            cycle_from: None,
+            rng: ChaCha8Rng::from_seed(seed),
+        }
+    }
+
+    pub(crate) fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    pub(crate) fn cycle_at(&self) -> Option<Time> {
+        self.cycle_at
+    }
+
+    pub(crate) fn is_idle(&self, agent: AgentSlot) -> bool {
+        self.idle.contains(&agent)
+    }
+
+    pub(crate) fn is_candidate(&self, agent: AgentSlot) -> bool {
+        self.candidates.contains(&agent)
+    }
+
+    /// An agent changed: it is a candidate if it has anything to offer.
+    fn touch(&mut self, slot: AgentSlot, has_something: bool) {
+        if has_something {
+            self.idle.insert(slot);
+            self.candidates.insert(slot);
+        } else {
+            self.idle.remove(&slot);
+            self.candidates.remove(&slot);
+        }
+    }
+
+    /// Somebody wants offers who did not before: every idle agent is a candidate.
+    fn touch_all(&mut self) {
+        self.candidates.clone_from(&self.idle);
+    }
+
+    /// The candidates in random order; none are left behind.
+    fn take_candidates(&mut self) -> Vec<AgentSlot> {
+        let mut agents: Vec<_> = std::mem::take(&mut self.candidates).into_iter().collect();
+        agents.shuffle(&mut self.rng);
+        agents
+    }
+
+    /// Makes some idle agents candidates, others each time.
+    fn next_cycle(&mut self) {
+        let from = self.cycle_from.take();
+        let mut agents = match from {
+            Some(from) => self.idle.range(from..),
+            None => self.idle.range(..),
+        };
+        self.candidates.extend(agents.by_ref().take(CYCLE_AGENTS));
+        self.cycle_from = agents.next().copied();
+    }
+}
+
+/// What keeps an agent's resources from everybody, whoever asks.
+pub(crate) fn agent_blocked(
+    agent: &Agent,
+    offers: &Offers,
+    config: &MasterConfig,
+) -> Option<AgentBlocked> {
+    match agent.link {
+        Link::Recovered => return Some(AgentBlocked::Recovered),
+        Link::Disconnected { since } => return Some(AgentBlocked::Disconnected { since }),
+        Link::Connected(_) => {}
+    }
+    if config.is_allocatable(&agent.free) {
+        return None;
+    }
+    let held = agent.offers.iter().map(|slot| &offers[*slot]);
+    let oldest = held.min_by_key(|offer| offer.since);
+    Some(match oldest {
+        Some(offer) => AgentBlocked::Offered {
+            framework: offer.framework,
+            since: offer.since,
+        },
+        None if agent.free.is_empty() => AgentBlocked::Allocated,
+        None => AgentBlocked::BelowMinimum,
+    })
+}
+
+/// What keeps an agent's resources from everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AgentBlocked {
+    Recovered,
+    Disconnected {
+        since: Time,
+    },
+    Offered {
+        framework: FrameworkSlot,
+        since: Time,
+    },
+    Allocated,
+    BelowMinimum,
+}
+
+/// What keeps the resources of one agent from one client when nothing else does.
+pub(crate) fn pair_blocked(
+    client: &Client,
+    slot: AgentSlot,
+    agent: &Agent,
+    now: Time,
+) -> Option<Blocked> {
+    client
+        .filters
+        .blocks(slot, &agent.free, now)
+        .map(|until| Blocked::Filtered { until })
+}

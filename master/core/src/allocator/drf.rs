@@ -1,0 +1,334 @@
+//! Hierarchical weighted dominant resource fairness (Ghodsi et al., NSDI 2011; Bhattacharya et al.,
+//! 2013; Mesos' `sorter/drf`): siblings in the tree of roles are compared by dominant share over
+//! weight, the lowest is served first, and a node's share is that of its whole subtree.
+//!
+//! Ties go to whoever was served longest ago, so that equals alternate. (Mesos counts allocations
+//! instead, with which a newcomer wins each tie until its count has caught up.)
+//!
+//! Shares are kept with their node. A change marks the node, and marked nodes are put in order again
+//! once, when somebody asks who is next.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+
+use super::policy::Policy;
+use super::quantities::Quantities;
+use super::share::Share;
+use crate::config::Weight;
+use crate::table::{ClientSlot, NodeSlot, Slot, Table};
+
+/// Where a node stands among its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rank {
+    share: Share,
+    /// The turn at which it was served last.
+    served: u64,
+    node: NodeSlot,
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.share
+            .cmp(&other.share)
+            .then(self.served.cmp(&other.served))
+            .then(self.node.cmp(&other.node))
+    }
+}
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a node of the tree stands for. A role with frameworks of its own has a node of kind `Own`
+/// for them, a sibling of the roles below it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Role(Box<str>),
+    Own,
+    Client(ClientSlot),
+}
+
+#[derive(Debug)]
+struct Node {
+    kind: Kind,
+    parent: Option<NodeSlot>,
+    children: BTreeMap<Kind, NodeSlot>,
+    weight: Weight,
+    held: Quantities,
+    served: u64,
+    /// How many clients below want offers. The node is in its parent's order if there are any.
+    wanting: usize,
+    rank: Option<Rank>,
+    marked: bool,
+    /// Children that want offers, the next to be served first.
+    order: BTreeSet<Rank>,
+}
+
+impl Node {
+    fn new(kind: Kind, parent: Option<NodeSlot>, weight: Weight) -> Self {
+        Self {
+            kind,
+            parent,
+            children: BTreeMap::new(),
+            weight,
+            held: Quantities::default(),
+            served: 0,
+            wanting: 0,
+            rank: None,
+            marked: false,
+            order: BTreeSet::new(),
+        }
+    }
+}
+
+/// The tree of roles and clients.
+#[derive(Debug)]
+pub(crate) struct Drf {
+    nodes: Table<NodeSlot, Node>,
+    root: NodeSlot,
+    /// The leaf of each client, by slot.
+    leaves: Vec<Option<NodeSlot>>,
+    weights: BTreeMap<Role, Weight>,
+    total: Quantities,
+    /// Every share is to be worked out again.
+    total_changed: bool,
+    /// Nodes that may have to move among their siblings.
+    marked: Vec<NodeSlot>,
+    turn: u64,
+}
+
+impl Drf {
+    pub(crate) fn new(weights: BTreeMap<Role, Weight>) -> Self {
+        let mut nodes = Table::new();
+        let root = nodes.insert(Node::new(Kind::Own, None, Weight::ONE));
+        Self {
+            nodes,
+            root,
+            leaves: Vec::new(),
+            weights,
+            total: Quantities::default(),
+            total_changed: false,
+            marked: Vec::new(),
+            turn: 0,
+        }
+    }
+
+    fn leaf(&self, client: ClientSlot) -> NodeSlot {
+        self.leaves
+            .get(client.index())
+            .copied()
+            .flatten()
+            .expect("the client was added")
+    }
+
+    fn child(&mut self, parent: NodeSlot, kind: Kind, weight: Weight) -> NodeSlot {
+        if let Some(child) = self.nodes[parent].children.get(&kind) {
+            return *child;
+        }
+        let child = self
+            .nodes
+            .insert(Node::new(kind.clone(), Some(parent), weight));
+        self.nodes[parent].children.insert(kind, child);
+        child
+    }
+
+    /// The node that holds the frameworks of a role.
+    fn own_node(&mut self, role: &Role) -> NodeSlot {
+        let mut node = self.root;
+        let mut path = String::new();
+        for component in role.components() {
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(component);
+            let weight = path
+                .parse()
+                .ok()
+                .and_then(|role: Role| self.weights.get(&role).copied())
+                .unwrap_or_default();
+            node = self.child(node, Kind::Role(component.into()), weight);
+        }
+        self.child(node, Kind::Own, Weight::ONE)
+    }
+
+    /// Removes a node, and whatever above it is left without children.
+    fn prune(&mut self, mut slot: NodeSlot) {
+        while self.nodes[slot].children.is_empty() {
+            let Some(parent) = self.nodes[slot].parent else {
+                return;
+            };
+            let node = self.nodes.remove(slot);
+            self.nodes[parent].children.remove(&node.kind);
+            slot = parent;
+        }
+    }
+
+    /// Applies a change to a client's leaf and everything above it.
+    fn change(&mut self, client: ClientSlot, mut change: impl FnMut(&mut Node)) {
+        let mut next = Some(self.leaf(client));
+        while let Some(slot) = next {
+            let node = &mut self.nodes[slot];
+            change(node);
+            next = node.parent;
+            if !node.marked {
+                node.marked = true;
+                self.marked.push(slot);
+            }
+        }
+    }
+
+    fn mark_all(&mut self) {
+        self.total_changed = false;
+        for slot in self.nodes.slots().collect::<Vec<_>>() {
+            let node = &mut self.nodes[slot];
+            if !node.marked {
+                node.marked = true;
+                self.marked.push(slot);
+            }
+        }
+    }
+
+    /// Puts marked nodes where they belong among their siblings.
+    fn settle(&mut self) {
+        if self.total_changed {
+            self.mark_all();
+        }
+        for slot in std::mem::take(&mut self.marked) {
+            let Some(node) = self.nodes.get_mut(slot) else {
+                continue;
+            };
+            node.marked = false;
+            let Some(parent) = node.parent else { continue };
+            let rank = (node.wanting > 0).then(|| Rank {
+                share: Share::dominant(&node.held, &self.total, node.weight),
+                served: node.served,
+                node: slot,
+            });
+            let before = std::mem::replace(&mut node.rank, rank);
+            if before == rank {
+                continue;
+            }
+            let order = &mut self.nodes[parent].order;
+            before.map(|before| order.remove(&before));
+            rank.map(|rank| order.insert(rank));
+        }
+    }
+
+    fn first_taker(
+        &self,
+        slot: NodeSlot,
+        takes: &mut dyn FnMut(ClientSlot) -> bool,
+    ) -> Option<ClientSlot> {
+        let node = &self.nodes[slot];
+        match node.kind {
+            Kind::Client(client) => takes(client).then_some(client),
+            Kind::Role(_) | Kind::Own => node
+                .order
+                .iter()
+                .find_map(|rank| self.first_taker(rank.node, takes)),
+        }
+    }
+}
+
+impl Policy for Drf {
+    fn grow(&mut self, agent: &Resources) {
+        self.total.add(agent);
+        self.total_changed = true;
+    }
+
+    fn shrink(&mut self, agent: &Resources) {
+        self.total.sub(agent);
+        self.total_changed = true;
+    }
+
+    fn add(&mut self, client: ClientSlot, role: &Role) {
+        let own = self.own_node(role);
+        let leaf = self.child(own, Kind::Client(client), Weight::ONE);
+        if self.leaves.len() <= client.index() {
+            self.leaves.resize(client.index() + 1, None);
+        }
+        self.leaves[client.index()] = Some(leaf);
+    }
+
+    fn remove(&mut self, client: ClientSlot) {
+        self.settle();
+        let leaf = self.leaf(client);
+        self.leaves[client.index()] = None;
+        self.prune(leaf);
+    }
+
+    fn set_wanting(&mut self, client: ClientSlot, wanting: bool) {
+        let before = self.nodes[self.leaf(client)].wanting > 0;
+        if before == wanting {
+            return;
+        }
+        self.change(client, |node| {
+            if wanting {
+                node.wanting += 1;
+            } else {
+                node.wanting -= 1;
+            }
+        });
+    }
+
+    fn anyone_wanting(&self) -> bool {
+        self.nodes[self.root].wanting > 0
+    }
+
+    fn charge(&mut self, client: ClientSlot, resources: &Resources) {
+        self.change(client, |node| node.held.add(resources));
+    }
+
+    fn refund(&mut self, client: ClientSlot, resources: &Resources) {
+        self.change(client, |node| node.held.sub(resources));
+    }
+
+    fn next(&mut self, takes: &mut dyn FnMut(ClientSlot) -> bool) -> Option<ClientSlot> {
+        self.settle();
+        let client = self.first_taker(self.root, takes)?;
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(client, |node| node.served = turn);
+        Some(client)
+    }
+
+    fn held(&self, client: ClientSlot) -> &Quantities {
+        &self.nodes[self.leaf(client)].held
+    }
+
+    fn total(&self) -> &Quantities {
+        &self.total
+    }
+
+    fn check_invariants(&self) {
+        for (slot, node) in self.nodes.iter() {
+            let ranks = node.children.values().filter_map(|child| {
+                let child = &self.nodes[*child];
+                assert_eq!(child.parent, Some(slot), "a child knows its parent");
+                child.rank
+            });
+            let ranks: BTreeSet<_> = ranks.collect();
+            assert_eq!(ranks, node.order, "the order holds the children's ranks");
+            let wanting: usize = node
+                .children
+                .values()
+                .map(|child| self.nodes[*child].wanting)
+                .sum();
+            if !matches!(node.kind, Kind::Client(_)) {
+                assert_eq!(wanting, node.wanting, "wanting clients are counted");
+            }
+            if !node.marked && !self.total_changed && node.parent.is_some() {
+                let share = Share::dominant(&node.held, &self.total, node.weight);
+                assert_eq!(
+                    node.rank.map(|rank| rank.share),
+                    (node.wanting > 0).then_some(share),
+                    "an unmarked node stands where its share puts it"
+                );
+            }
+        }
+    }
+}

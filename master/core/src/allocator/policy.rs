@@ -1,0 +1,49 @@
+//! Policies: whom to serve next. Everything else about an allocation (which agents, filters, the
+//! minimum) is the allocator's and the same under each policy.
+
+use std::fmt;
+
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+
+use super::quantities::Quantities;
+use crate::table::ClientSlot;
+
+/// Decides the order in which clients, that is frameworks in one of their roles, are served.
+pub(crate) trait Policy: fmt::Debug + Send {
+    /// An agent joined the cluster: shares are of the new total.
+    fn grow(&mut self, agent: &Resources);
+
+    /// An agent left the cluster.
+    fn shrink(&mut self, agent: &Resources);
+
+    /// A client appears. It wants nothing yet.
+    fn add(&mut self, client: ClientSlot, role: &Role);
+
+    /// A client that neither wants nor holds anything disappears.
+    fn remove(&mut self, client: ClientSlot);
+
+    /// Whether a client wants offers. One that does not is passed over but keeps what it holds.
+    fn set_wanting(&mut self, client: ClientSlot, wanting: bool);
+
+    /// Whether any client wants offers.
+    fn anyone_wanting(&self) -> bool;
+
+    /// A client holds more: an offer counts from when it is made.
+    fn charge(&mut self, client: ClientSlot, resources: &Resources);
+
+    /// A client holds less.
+    fn refund(&mut self, client: ClientSlot, resources: &Resources);
+
+    /// The first wanting client, in the order of this policy, that `takes` what there is to give.
+    fn next(&mut self, takes: &mut dyn FnMut(ClientSlot) -> bool) -> Option<ClientSlot>;
+
+    /// What a client holds.
+    fn held(&self, client: ClientSlot) -> &Quantities;
+
+    /// All that there is in the cluster.
+    fn total(&self) -> &Quantities;
+
+    /// Asserts what must hold between two calls.
+    fn check_invariants(&self);
+}

@@ -1,0 +1,86 @@
+//! Sums of scalars over many agents. Wide enough never to overflow; ports and sets have no place in a
+//! sum over agents, nor in a share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nesos_types::resources::Resources;
+
+/// Scalars summed over agents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quantities {
+    cpu_milli: u128,
+    mem_bytes: u128,
+    disk_bytes: u128,
+    /// Without zeros, so that equal sums are `==`.
+    custom: BTreeMap<Arc<str>, u128>,
+}
+
+impl Quantities {
+    pub(crate) fn add(&mut self, resources: &Resources) {
+        self.cpu_milli += u128::from(resources.cpu_milli);
+        self.mem_bytes += u128::from(resources.mem_bytes);
+        self.disk_bytes += u128::from(resources.disk_bytes);
+        for (name, milli) in resources.custom() {
+            *self.custom.entry(Arc::clone(name)).or_default() += u128::from(milli);
+        }
+    }
+
+    /// Takes away what was added before.
+    pub(crate) fn sub(&mut self, resources: &Resources) {
+        self.cpu_milli -= u128::from(resources.cpu_milli);
+        self.mem_bytes -= u128::from(resources.mem_bytes);
+        self.disk_bytes -= u128::from(resources.disk_bytes);
+        for (name, milli) in resources.custom() {
+            let sum = self.custom.entry(Arc::clone(name)).or_default();
+            *sum -= u128::from(milli);
+            if *sum == 0 {
+                self.custom.remove(name);
+            }
+        }
+    }
+
+    /// This against a total, kind by kind: `(held, total)` for each kind that the total has.
+    pub(crate) fn against<'a>(
+        &'a self,
+        total: &'a Self,
+    ) -> impl Iterator<Item = (u128, u128)> + 'a {
+        [
+            (self.cpu_milli, total.cpu_milli),
+            (self.mem_bytes, total.mem_bytes),
+            (self.disk_bytes, total.disk_bytes),
+        ]
+        .into_iter()
+        .chain(total.custom.iter().map(|(name, total)| {
+            let held = self.custom.get(name).copied().unwrap_or(0);
+            (held, *total)
+        }))
+        .filter(|(_, total)| *total > 0)
+    }
+
+    /// The share of the scarcest kind, for people to look at. Decisions compare exact shares.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    pub(crate) fn dominant_share(&self, total: &Self) -> f64 {
+        self.against(total)
+            .map(|(held, total)| held as f64 / total as f64)
+            .fold(0.0, f64::max)
+    }
+
+    /// The same as resources; what does not fit is capped.
+    pub(crate) fn to_resources(&self) -> Resources {
+        let cap = |sum: u128| u64::try_from(sum).unwrap_or(u64::MAX);
+        let scalars = Resources::new(cap(self.cpu_milli), cap(self.mem_bytes))
+            .with_disk(cap(self.disk_bytes));
+        self.custom.iter().fold(scalars, |sum, (name, milli)| {
+            sum.with_custom(name, cap(*milli))
+        })
+    }
+}
+
+impl<'a> FromIterator<&'a Resources> for Quantities {
+    fn from_iter<I: IntoIterator<Item = &'a Resources>>(bags: I) -> Self {
+        let mut sum = Self::default();
+        bags.into_iter().for_each(|resources| sum.add(resources));
+        sum
+    }
+}

@@ -1,0 +1,212 @@
+//! Allocation runs, and how resources move between agents and clients.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nesos_types::message::SchedulerEvent;
+use nesos_types::offer::Offer;
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::time::Time;
+
+use super::{Allocator, Client, agent_blocked, pair_blocked};
+use crate::deadlines::Deadline;
+use crate::decision::Decisions;
+use crate::master::Master;
+use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
+
+impl Master {
+    /// Offers the candidates' resources, and looks at them no more until something changes.
+    pub(crate) fn allocate(&mut self, out: &mut Decisions) {
+        self.allocator.due = None;
+        self.stats.allocation_runs += 1;
+        let mut made: BTreeMap<FrameworkSlot, Vec<Offer>> = BTreeMap::new();
+        for agent in self.allocator.take_candidates() {
+            self.stats.agents_visited += 1;
+            if let Some(client) = self.next_client(agent) {
+                let offer = self.make_offer(client, agent);
+                let framework = self.allocator.clients[client].framework;
+                made.entry(framework).or_default().push(offer);
+            }
+        }
+        for (framework, offers) in made {
+            if let Some(connection) = self.frameworks[framework].connection {
+                out.tell_scheduler(connection, SchedulerEvent::Offers(offers));
+            }
+        }
+        self.arm_cycle();
+    }
+
+    /// Whom the policy serves with an agent's free resources.
+    fn next_client(&mut self, slot: AgentSlot) -> Option<ClientSlot> {
+        let Allocator {
+            clients, policy, ..
+        } = &mut self.allocator;
+        let agent = &self.agents[slot];
+        policy.next(&mut |client| pair_blocked(&clients[client], slot, agent, self.now).is_none())
+    }
+
+    /// While somebody wants what is there and does not get it, a cycle looks at it from time to time.
+    fn arm_cycle(&mut self) {
+        let wanted = !self.allocator.idle.is_empty() && self.allocator.policy.anyone_wanting();
+        if wanted && self.allocator.cycle_at.is_none() {
+            let at = self.now + self.config.allocation_interval;
+            self.allocator.cycle_at = Some(at);
+            self.deadlines.insert(at, Deadline::Cycle);
+        }
+    }
+
+    /// The next cycle of the allocator has come.
+    pub(crate) fn on_cycle(&mut self) {
+        self.allocator.cycle_at = None;
+        self.allocator.next_cycle();
+        self.allocate_soon();
+    }
+
+    /// Schedules a run: as soon as the driver has drained its queue, or after the window.
+    fn allocate_soon(&mut self) {
+        if self.allocator.due.is_none() && !self.allocator.candidates.is_empty() {
+            self.allocator.due = Some(self.now + self.config.allocation_window);
+        }
+    }
+
+    /// Tells the allocator that an agent, or what is free on it, has changed.
+    pub(crate) fn touch_agent(&mut self, slot: AgentSlot) {
+        let blocked = agent_blocked(&self.agents[slot], &self.offers, &self.config);
+        self.allocator.touch(slot, blocked.is_none());
+        self.allocate_soon();
+    }
+
+    /// An agent is no longer there.
+    pub(crate) fn forget_agent(&mut self, slot: AgentSlot) {
+        self.allocator.touch(slot, false);
+        self.clear_agent_filters(slot);
+    }
+
+    /// Forgets every refusal on an agent.
+    pub(crate) fn clear_agent_filters(&mut self, slot: AgentSlot) {
+        for client in self.allocator.clients.slots().collect::<Vec<_>>() {
+            let filters = &mut self.allocator.clients[client].filters;
+            if let Some(at) = filters.clear_agent(slot) {
+                self.deadlines.remove(at, Deadline::Filter(client, slot));
+            }
+        }
+    }
+
+    /// Tells the allocator that a client's wishes have changed. When it wants offers now and did not
+    /// before, or when `afresh`, all idle agents are looked at again.
+    pub(crate) fn touch_client(&mut self, slot: ClientSlot, afresh: bool) {
+        let wanting = self.allocator.clients[slot].blocked().is_none();
+        self.allocator.policy.set_wanting(slot, wanting);
+        if wanting && afresh {
+            self.allocator.touch_all();
+            self.allocate_soon();
+        }
+    }
+
+    /// Forgets a client's refusals.
+    pub(crate) fn clear_client_filters(&mut self, slot: ClientSlot) {
+        for (at, agent) in self.allocator.clients[slot].filters.clear() {
+            self.deadlines.remove(at, Deadline::Filter(slot, agent));
+        }
+    }
+
+    /// Keeps resources of an agent from a client that turned them down.
+    pub(crate) fn refuse(
+        &mut self,
+        client: ClientSlot,
+        agent: AgentSlot,
+        resources: &Resources,
+        refusal: Duration,
+    ) {
+        let filters = &mut self.allocator.clients[client].filters;
+        let until = self.now + refusal;
+        if let Some((before, first)) = filters.refuse(agent, resources.clone(), until) {
+            let deadline = Deadline::Filter(client, agent);
+            if let Some(before) = before {
+                self.deadlines.remove(before, deadline);
+            }
+            self.deadlines.insert(first, deadline);
+        }
+    }
+
+    /// A refusal is over: its client may be offered the agent again.
+    pub(crate) fn on_filter_expired(&mut self, client: ClientSlot, agent: AgentSlot) {
+        let filters = &mut self.allocator.clients[client].filters;
+        if let Some(next) = filters.expire(agent, self.now) {
+            self.deadlines.insert(next, Deadline::Filter(client, agent));
+        }
+        self.touch_agent(agent);
+    }
+
+    /// The client of a framework in a role, made if it is not there.
+    pub(crate) fn client_of(&mut self, framework: FrameworkSlot, role: &Role) -> ClientSlot {
+        if let Some(client) = self.frameworks[framework].clients.get(role) {
+            return *client;
+        }
+        let client = Client::new(framework, role.clone());
+        let slot = self.allocator.clients.insert(client);
+        self.allocator.policy.add(slot, role);
+        self.frameworks[framework]
+            .clients
+            .insert(role.clone(), slot);
+        slot
+    }
+
+    /// Removes a client that neither wants nor holds anything.
+    pub(crate) fn drop_client_if_unused(&mut self, slot: ClientSlot) {
+        let client = &self.allocator.clients[slot];
+        if client.subscribed || client.holdings > 0 {
+            return;
+        }
+        self.clear_client_filters(slot);
+        self.allocator.policy.set_wanting(slot, false);
+        self.allocator.policy.remove(slot);
+        let client = self.allocator.clients.remove(slot);
+        self.frameworks[client.framework]
+            .clients
+            .remove(&client.role);
+    }
+
+    /// Resources that a client held on an agent are free again.
+    pub(crate) fn release(&mut self, client: ClientSlot, agent: AgentSlot, resources: &Resources) {
+        self.allocator.policy.refund(client, resources);
+        self.allocator.clients[client].holdings -= 1;
+        self.drop_client_if_unused(client);
+        self.give_back(agent, resources);
+    }
+
+    /// Adds to what is free on an agent.
+    pub(crate) fn give_back(&mut self, agent: AgentSlot, resources: &Resources) {
+        let free = self.agents[agent].free.checked_add(resources);
+        match free {
+            Some(free) if !self.agents[agent].overcommitted => self.agents[agent].free = free,
+            _ => self.recount(agent),
+        }
+        self.touch_agent(agent);
+    }
+
+    /// Works out anew what is free on an agent whose tasks do not fit it.
+    pub(crate) fn recount(&mut self, slot: AgentSlot) {
+        let agent = &mut self.agents[slot];
+        let tasks = agent.tasks.clone();
+        let offers = agent.offers.clone();
+        let by_tasks = tasks
+            .iter()
+            .map(|task| &self.tasks[*task])
+            .filter(|task| task.holds())
+            .map(|task| &task.info.resources);
+        let by_offers = offers.iter().map(|offer| &self.offers[*offer].resources);
+        agent.recount(by_tasks.chain(by_offers));
+    }
+
+    /// The earliest moment at which something is to be done.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines
+            .next()
+            .into_iter()
+            .chain(self.allocator.due)
+            .min()
+    }
+}

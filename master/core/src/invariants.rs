@@ -1,0 +1,257 @@
+//! Invariants: what holds between any two events. Called by tests and by the simulator.
+
+use std::collections::BTreeMap;
+
+use nesos_types::resources::Resources;
+use nesos_types::time::Time;
+
+use crate::agents::Link;
+use crate::allocator::quantities::Quantities;
+use crate::allocator::{agent_blocked, pair_blocked};
+use crate::deadlines::Deadline;
+use crate::master::{Master, Peer};
+use crate::registry::{AgentFact, FrameworkFact};
+use crate::table::{AgentSlot, ClientSlot};
+
+impl Master {
+    /// Asserts what must hold over the whole state. Costs as much as the state is large.
+    ///
+    /// # Panics
+    /// If it does not hold: that is a bug.
+    pub fn check_invariants(&self) {
+        self.check_registry();
+        self.check_connections();
+        self.check_tasks();
+        self.check_offers();
+        self.check_agents();
+        self.check_clients();
+        self.check_deadlines();
+        self.check_nothing_waits();
+        self.allocator.policy.check_invariants();
+    }
+
+    /// Asserts that the books of one agent are exact: cheap enough for every event of a simulation.
+    ///
+    /// # Panics
+    /// If they are not: that is a bug.
+    pub fn check_some(&self, salt: usize) {
+        let picked = self.agents.iter().nth(salt % self.agents.len().max(1));
+        if let Some((slot, _)) = picked {
+            self.check_books(slot);
+        }
+    }
+
+    /// What is durable and what is in memory agree on who there is.
+    fn check_registry(&self) {
+        let live = self
+            .registry
+            .frameworks()
+            .filter_map(|(id, fact)| matches!(fact, FrameworkFact::Live { .. }).then_some(id));
+        let present = self.frameworks.by_id().map(|(_, framework)| framework.id);
+        assert!(
+            live.eq(present),
+            "live frameworks are those in the registry"
+        );
+        let admitted = self
+            .registry
+            .agents()
+            .filter_map(|(id, fact)| matches!(fact, AgentFact::Admitted { .. }).then_some(id));
+        let present = self.agents.by_id().map(|(_, agent)| agent.id);
+        assert!(admitted.eq(present), "agents are those in the registry");
+    }
+
+    fn check_connections(&self) {
+        for (connection, peer) in &self.connections {
+            match peer {
+                Peer::Scheduler(slot) => {
+                    assert_eq!(self.frameworks[*slot].connection, Some(*connection));
+                }
+                Peer::Agent(slot) => {
+                    assert_eq!(self.agents[*slot].link, Link::Connected(*connection));
+                }
+                Peer::NewScheduler | Peer::NewAgent => {}
+            }
+        }
+        for (slot, framework) in self.frameworks.iter() {
+            if let Some(connection) = framework.connection {
+                let peer = self.connections.get(&connection);
+                assert_eq!(peer, Some(&Peer::Scheduler(slot)));
+            }
+        }
+        for (slot, agent) in self.agents.iter() {
+            if let Some(connection) = agent.connection() {
+                assert_eq!(self.connections.get(&connection), Some(&Peer::Agent(slot)));
+            }
+        }
+    }
+
+    fn check_tasks(&self) {
+        for (slot, task) in self.tasks.iter() {
+            let framework = &self.frameworks[task.framework];
+            assert_eq!(framework.tasks.get(&task.info.id), Some(&slot));
+            assert!(self.agents[task.agent].tasks.contains(&slot));
+            assert!(
+                !framework.unreachable.contains_key(&task.info.id),
+                "a task is here or unreachable, not both"
+            );
+            if task.holds() {
+                let client = &self.allocator.clients[task.client];
+                assert_eq!(client.framework, task.framework);
+                assert_eq!(client.role, task.role);
+            }
+        }
+        let by_framework: usize = self.frameworks.iter().map(|(_, f)| f.tasks.len()).sum();
+        let by_agent: usize = self.agents.iter().map(|(_, agent)| agent.tasks.len()).sum();
+        assert_eq!(by_framework, self.tasks.len());
+        assert_eq!(by_agent, self.tasks.len());
+    }
+
+    fn check_offers(&self) {
+        for (slot, offer) in self.offers.iter() {
+            let agent = &self.agents[offer.agent];
+            assert!(agent.offers.contains(&slot));
+            assert!(
+                agent.connection().is_some(),
+                "nobody offers an absent agent"
+            );
+            let framework = &self.frameworks[offer.framework];
+            assert!(framework.offers.contains(&slot));
+            assert!(
+                framework.connection.is_some(),
+                "nobody offers to the absent"
+            );
+        }
+        let by_framework: usize = self.frameworks.iter().map(|(_, f)| f.offers.len()).sum();
+        let by_agent: usize = self
+            .agents
+            .iter()
+            .map(|(_, agent)| agent.offers.len())
+            .sum();
+        assert_eq!(by_framework, self.offers.len());
+        assert_eq!(by_agent, self.offers.len());
+    }
+
+    fn check_agents(&self) {
+        let recovered = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.link == Link::Recovered);
+        assert_eq!(recovered.count(), self.recovered);
+        let total: Quantities = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.link != Link::Recovered)
+            .map(|(_, agent)| &agent.info.resources)
+            .collect();
+        assert_eq!(&total, self.allocator.policy.total());
+        for (slot, _) in self.agents.iter() {
+            self.check_books(slot);
+        }
+    }
+
+    /// Offered, allocated and free are exactly what the agent has.
+    fn check_books(&self, slot: AgentSlot) {
+        let agent = &self.agents[slot];
+        if agent.overcommitted {
+            assert!(
+                agent.free.is_empty(),
+                "an overcommitted agent has nothing free"
+            );
+            return;
+        }
+        let by_tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
+        let by_tasks = by_tasks
+            .filter(|task| task.holds())
+            .map(|task| &task.info.resources);
+        let by_offers = agent
+            .offers
+            .iter()
+            .map(|offer| &self.offers[*offer].resources);
+        let sum = by_tasks
+            .chain(by_offers)
+            .try_fold(agent.free.clone(), |sum, held| sum.checked_add(held));
+        assert_eq!(sum.as_ref(), Some(&agent.info.resources));
+    }
+
+    /// Each client is charged for what its tasks and offers hold.
+    fn check_clients(&self) {
+        let mut held: BTreeMap<ClientSlot, (usize, Vec<&Resources>)> = BTreeMap::new();
+        let by_tasks = self.tasks.iter().map(|(_, task)| task);
+        let by_tasks = by_tasks
+            .filter(|task| task.holds())
+            .map(|task| (task.client, &task.info.resources));
+        let by_offers = self.offers.iter().map(|(_, offer)| offer);
+        let by_offers = by_offers.map(|offer| (offer.client, &offer.resources));
+        for (client, resources) in by_tasks.chain(by_offers) {
+            let (count, bags) = held.entry(client).or_default();
+            *count += 1;
+            bags.push(resources);
+        }
+        for (slot, client) in self.allocator.clients.iter() {
+            let framework = &self.frameworks[client.framework];
+            assert_eq!(framework.clients.get(&client.role), Some(&slot));
+            assert_eq!(client.connected, framework.connection.is_some());
+            let (count, bags) = held.remove(&slot).unwrap_or_default();
+            assert_eq!(client.holdings, count);
+            assert!(client.subscribed || count > 0, "unused clients are dropped");
+            let charged: Quantities = bags.into_iter().collect();
+            assert_eq!(&charged, self.allocator.policy.held(slot));
+        }
+        assert!(held.is_empty(), "whoever holds something is a client");
+    }
+
+    /// Every deadline has an owner that waits for it, and every owner its deadline.
+    fn check_deadlines(&self) {
+        let mut expected: Vec<(Time, Deadline)> = Vec::new();
+        expected.extend(
+            self.agents
+                .iter()
+                .map(|(slot, agent)| (agent.deadline, Deadline::Agent(slot))),
+        );
+        expected.extend(
+            self.frameworks
+                .iter()
+                .map(|(slot, framework)| (framework.deadline, Deadline::Framework(slot))),
+        );
+        expected.extend(
+            self.offers
+                .iter()
+                .map(|(slot, offer)| (offer.expires, Deadline::Offer(slot))),
+        );
+        for (client, state) in self.allocator.clients.iter() {
+            let filters = state.filters.deadlines();
+            expected.extend(filters.map(|(at, agent)| (at, Deadline::Filter(client, agent))));
+        }
+        expected.extend(self.allocator.cycle_at().map(|at| (at, Deadline::Cycle)));
+        expected.retain(|(at, _)| *at < Time::MAX);
+        expected.sort_unstable();
+        assert!(
+            self.deadlines.iter().eq(expected.iter().copied()),
+            "deadlines are those that their owners wait for"
+        );
+    }
+
+    /// Whatever could be offered is about to be looked at: nothing waits for a cycle.
+    fn check_nothing_waits(&self) {
+        if self.next_deadline().is_some_and(|due| due <= self.now) {
+            return;
+        }
+        for (slot, agent) in self.agents.iter() {
+            let blocked = agent_blocked(agent, &self.offers, &self.config);
+            assert_eq!(self.allocator.is_idle(slot), blocked.is_none());
+            if blocked.is_some() || self.allocator.is_candidate(slot) {
+                continue;
+            }
+            for (_, client) in self.allocator.clients.iter() {
+                if client.blocked().is_none() {
+                    assert!(
+                        pair_blocked(client, slot, agent, self.now).is_some(),
+                        "{} is kept from framework {:?} for no reason",
+                        agent.id,
+                        client.framework
+                    );
+                }
+            }
+        }
+    }
+}

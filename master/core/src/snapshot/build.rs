@@ -1,0 +1,211 @@
+//! How a snapshot is made of the master's state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::time::Time;
+
+use super::{AgentStanding, AgentView, FrameworkView, OfferView, RoleView, Snapshot, TaskView};
+use crate::agents::{Agent, Link};
+use crate::allocator::quantities::Quantities;
+use crate::frameworks::{CompletedFramework, Framework};
+use crate::master::Master;
+use crate::registry::AgentFact;
+use crate::table::TaskSlot;
+
+impl Master {
+    /// Everything that operators may see, copied.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at: self.now,
+            agents: self.agent_views(),
+            frameworks: self
+                .frameworks
+                .by_id()
+                .map(|(_, framework)| self.framework_view(framework))
+                .collect(),
+            completed_frameworks: self
+                .frameworks
+                .completed
+                .iter()
+                .map(completed_view)
+                .collect(),
+            roles: self.role_views(),
+            offers: self.offer_views(),
+            stats: self.stats,
+        }
+    }
+
+    fn agent_views(&self) -> Vec<AgentView> {
+        let present = self.agents.by_id().map(|(_, agent)| self.agent_view(agent));
+        let away = self.registry.agents().filter_map(|(id, fact)| match fact {
+            AgentFact::Unreachable {
+                hostname,
+                since,
+                at,
+            } => Some(unreachable_view(id, hostname, *since, *at)),
+            AgentFact::Admitted { .. } | AgentFact::Removed { .. } => None,
+        });
+        let mut views: Vec<_> = present.chain(away).collect();
+        views.sort_by_key(|view| view.id);
+        views
+    }
+
+    fn agent_view(&self, agent: &Agent) -> AgentView {
+        let offers = agent.offers.iter().map(|slot| &self.offers[*slot]);
+        AgentView {
+            id: agent.id,
+            hostname: agent.info.hostname.clone(),
+            standing: match agent.link {
+                Link::Connected(_) => AgentStanding::Active,
+                Link::Disconnected { .. } => AgentStanding::Disconnected,
+                Link::Recovered => AgentStanding::Recovered,
+            },
+            since: agent.since,
+            last_heard: agent.last_heard,
+            info: Some(agent.info.clone()),
+            allocated: sum(self.held_by_tasks(agent.tasks.iter())),
+            offered: sum(offers.map(|offer| &offer.resources)),
+            free: agent.free.clone(),
+            tasks: agent.tasks.len(),
+        }
+    }
+
+    /// The resources of those of the tasks that still hold some.
+    fn held_by_tasks<'a>(
+        &'a self,
+        tasks: impl Iterator<Item = &'a TaskSlot>,
+    ) -> impl Iterator<Item = &'a Resources> {
+        tasks
+            .map(|slot| &self.tasks[*slot])
+            .filter(|task| task.holds())
+            .map(|task| &task.info.resources)
+    }
+
+    fn framework_view(&self, framework: &Framework) -> FrameworkView {
+        let allocated: Quantities = self.held_by_tasks(framework.tasks.values()).collect();
+        let offers = framework.offers.iter().map(|slot| &self.offers[*slot]);
+        let offered: Quantities = offers.map(|offer| &offer.resources).collect();
+        let mut held = allocated.clone();
+        held.add(&offered.to_resources());
+        let clients = framework.clients.iter();
+        let suppressed = clients.filter(|(_, slot)| {
+            let client = &self.allocator.clients[**slot];
+            client.subscribed && client.suppressed
+        });
+        FrameworkView {
+            id: framework.id,
+            info: framework.info.clone(),
+            connected: framework.connection.is_some(),
+            since: framework.since,
+            removed_at: None,
+            suppressed: suppressed.map(|(role, _)| role.clone()).collect(),
+            dominant_share: held.dominant_share(self.allocator.policy.total()),
+            allocated: allocated.to_resources(),
+            offered: offered.to_resources(),
+            tasks: self.task_views(framework),
+            unreachable_tasks: framework
+                .unreachable
+                .values()
+                .map(|task| task.view.clone())
+                .collect(),
+            completed_tasks: framework.completed.iter().cloned().collect(),
+        }
+    }
+
+    fn task_views(&self, framework: &Framework) -> Vec<TaskView> {
+        let tasks = framework.tasks.values().map(|slot| &self.tasks[*slot]);
+        tasks
+            .map(|task| task.view(framework.id, self.agents[task.agent].id))
+            .collect()
+    }
+
+    fn role_views(&self) -> Vec<RoleView> {
+        let mut roles: BTreeMap<Role, (Quantities, BTreeSet<FrameworkId>)> = BTreeMap::new();
+        for (slot, client) in self.allocator.clients.iter() {
+            let held = self.allocator.policy.held(slot).to_resources();
+            let framework = self.frameworks[client.framework].id;
+            roles
+                .entry(client.role.clone())
+                .or_default()
+                .1
+                .insert(framework);
+            for role in ancestors(&client.role) {
+                roles.entry(role).or_default().0.add(&held);
+            }
+        }
+        roles
+            .into_iter()
+            .map(|(role, (held, frameworks))| RoleView {
+                weight_milli: self.config.weight(&role).milli(),
+                dominant_share: held.dominant_share(self.allocator.policy.total()),
+                frameworks: frameworks.into_iter().collect(),
+                role,
+            })
+            .collect()
+    }
+
+    fn offer_views(&self) -> Vec<OfferView> {
+        let offers = self.offers.iter().map(|(_, offer)| OfferView {
+            id: offer.id,
+            framework: self.frameworks[offer.framework].id,
+            role: self.allocator.clients[offer.client].role.clone(),
+            agent: self.agents[offer.agent].id,
+            resources: offer.resources.clone(),
+            since: offer.since,
+        });
+        let mut views: Vec<_> = offers.collect();
+        views.sort_by_key(|view| view.id);
+        views
+    }
+}
+
+/// A role and the roles above it.
+fn ancestors(role: &Role) -> impl Iterator<Item = Role> {
+    let text = role.as_str();
+    let ends = text.match_indices('/').map(|(at, _)| at);
+    ends.chain([text.len()])
+        .filter_map(|end| text[..end].parse().ok())
+}
+
+/// Resources of one agent, summed. An agent whose tasks do not fit it shows what can be added up.
+fn sum<'a>(bags: impl Iterator<Item = &'a Resources>) -> Resources {
+    bags.fold(Resources::default(), |sum, bag| {
+        sum.checked_add(bag).unwrap_or(sum)
+    })
+}
+
+fn unreachable_view(id: AgentId, hostname: &str, since: Time, at: Time) -> AgentView {
+    AgentView {
+        id,
+        hostname: hostname.to_owned(),
+        standing: AgentStanding::Unreachable,
+        since,
+        last_heard: at,
+        info: None,
+        allocated: Resources::default(),
+        offered: Resources::default(),
+        free: Resources::default(),
+        tasks: 0,
+    }
+}
+
+fn completed_view(framework: &CompletedFramework) -> FrameworkView {
+    FrameworkView {
+        id: framework.id,
+        info: framework.info.clone(),
+        connected: false,
+        since: framework.since,
+        removed_at: Some(framework.removed_at),
+        suppressed: BTreeSet::new(),
+        dominant_share: 0.0,
+        allocated: Resources::default(),
+        offered: Resources::default(),
+        tasks: Vec::new(),
+        unreachable_tasks: Vec::new(),
+        completed_tasks: framework.tasks.iter().cloned().collect(),
+    }
+}

@@ -1,0 +1,55 @@
+//! How a task moves on and ends: its resources go when its latest state is terminal, the task itself
+//! when its scheduler has acknowledged that.
+
+use nesos_types::ids::TaskKey;
+use nesos_types::task::{SharedTask, TaskReason, TaskState};
+
+use super::progress;
+use crate::decision::{Decisions, Happening};
+use crate::master::Master;
+use crate::table::TaskSlot;
+
+impl Master {
+    /// A task is in a later state than was known. Earlier ones are ignored: repeated updates must not
+    /// take it back.
+    pub(crate) fn advance(
+        &mut self,
+        slot: TaskSlot,
+        state: TaskState,
+        reason: Option<TaskReason>,
+        out: &mut Decisions,
+    ) {
+        let task = &mut self.tasks[slot];
+        if progress(state) <= progress(task.state) {
+            return;
+        }
+        task.state = state;
+        task.updated_at = self.now;
+        let (client, agent) = (task.client, task.agent);
+        let info = SharedTask::clone(&task.info);
+        out.observed(Happening::TaskUpdated {
+            key: TaskKey {
+                framework: self.frameworks[task.framework].id,
+                task: info.id.clone(),
+            },
+            agent: self.agents[agent].id,
+            state,
+            reason,
+        });
+        if state.is_terminal() {
+            self.stats.tasks_ended += 1;
+            self.release(client, agent, &info.resources);
+        }
+    }
+
+    /// A task is over and everybody knows: it passes into its framework's history.
+    pub(crate) fn retire(&mut self, slot: TaskSlot) {
+        let task = self.tasks.remove(slot);
+        let agent = &mut self.agents[task.agent];
+        agent.tasks.remove(&slot);
+        let framework = &mut self.frameworks[task.framework];
+        framework.tasks.remove(&task.info.id);
+        let view = task.view(framework.id, agent.id);
+        framework.remember(view, self.config.max_completed_tasks);
+    }
+}

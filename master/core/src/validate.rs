@@ -1,0 +1,143 @@
+//! Validation: what may never run, refused before it leaves the master. The agent checks what only it
+//! can know.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nesos_types::agent::AgentInfo;
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::limits::{Limits, Metering};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::task::{Mount, TaskInfo, TaskReason};
+
+/// The longest grace that a killed guest may ask for.
+const MAX_KILL_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Why a task may never run as it is described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Invalid {
+    pub(crate) reason: TaskReason,
+    pub(crate) message: String,
+}
+
+impl Invalid {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            reason: TaskReason::TaskInvalid,
+            message: message.into(),
+        }
+    }
+
+    fn denied(message: impl Into<String>) -> Self {
+        Self {
+            reason: TaskReason::CapabilityDenied,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn duplicate() -> Self {
+        Self::new("a live or unreachable task of this framework has the same id")
+    }
+
+    pub(crate) fn too_large(wanted: &Resources, remaining: &Resources) -> Self {
+        Self::new(format!(
+            "the task wants {wanted}, but only {remaining} are left of the accepted offers"
+        ))
+    }
+}
+
+/// Checks what does not depend on what is left of the offer.
+pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
+    resources(&task.resources)?;
+    limits(&task.limits, agent)?;
+    words(task)?;
+    mounts(&task.mounts, agent)?;
+    match task.kill_grace {
+        Some(grace) if grace > MAX_KILL_GRACE => {
+            Err(Invalid::new("kill_grace is longer than 24 hours"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn resources(resources: &Resources) -> Result<(), Invalid> {
+    if resources.cpu_milli == 0 {
+        return Err(Invalid::new("the task wants no CPU; it would never run"));
+    }
+    if resources.mem_bytes == 0 {
+        return Err(Invalid::new("the task wants no memory; it would never run"));
+    }
+    Ok(())
+}
+
+fn limits(limits: &Limits, agent: &AgentInfo) -> Result<(), Invalid> {
+    if limits.fuel == Some(0) {
+        return Err(Invalid::new(
+            "limits.fuel is zero; the task would never run",
+        ));
+    }
+    if limits.timeout == Some(Duration::ZERO) {
+        return Err(Invalid::new(
+            "limits.timeout is zero; the task would never run",
+        ));
+    }
+    if limits.fuel.is_some() && limits.metering == Metering::Time {
+        return Err(Invalid::new(
+            "limits.fuel cannot be held with metering \"time\", which counts no fuel",
+        ));
+    }
+    if limits.metering == Metering::Fuel && agent.fuel_per_cpu_second == 0 {
+        return Err(Invalid::denied(
+            "metering \"fuel\" needs an agent that has measured its fuel rate; this one has not",
+        ));
+    }
+    Ok(())
+}
+
+fn words(task: &TaskInfo) -> Result<(), Invalid> {
+    if task.args.iter().any(|arg| arg.contains('\0')) {
+        return Err(Invalid::new("an argument holds a NUL character"));
+    }
+    for (name, value) in &task.env {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(Invalid::new(format!(
+                "environment variable {name:?}: the name is empty or holds \"=\" or NUL, or the value holds NUL"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn mounts(mounts: &[Mount], agent: &AgentInfo) -> Result<(), Invalid> {
+    for mount in mounts {
+        if !agent.host_mounts {
+            return Err(Invalid::denied(format!(
+                "agent {} does not allow directories of its host ({})",
+                agent.hostname, mount.host
+            )));
+        }
+        for path in [&mount.host, &mount.guest] {
+            if !path.starts_with('/') || path.contains('\0') {
+                return Err(Invalid::new(format!("{path:?} is not an absolute path")));
+            }
+        }
+        if mount.guest.split('/').any(|component| component == "..") {
+            return Err(Invalid::new(format!("{:?} holds \"..\"", mount.guest)));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a subscription, in words for whoever wrote the scheduler.
+pub(crate) fn subscription(
+    info: &FrameworkInfo,
+    suppressed: &BTreeSet<Role>,
+) -> Result<(), String> {
+    match suppressed.difference(&info.roles).next() {
+        Some(role) => Err(format!(
+            "role {role} is suppressed but not among the framework's roles"
+        )),
+        None => Ok(()),
+    }
+}
