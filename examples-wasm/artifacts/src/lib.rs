@@ -15,8 +15,10 @@
 //! }
 //! ```
 //!
-//! [`include_guest!`] puts a guest's bytes into a program. This crate builds guests; it does not run
-//! them.
+//! [`include_guest!`] puts a guest's bytes into a program; [`generate`] makes the modules that are too
+//! large to write down. This crate builds guests; it does not run them.
+
+pub mod generate;
 
 /// A guest that was built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use nesos_artifacts::{Guest, all};
+use nesos_artifacts::{Guest, all, generate};
 
 /// How a core module begins: magic number, version 1, layer 0.
 const MODULE: &[u8] = b"\0asm\x01\0\0\0";
@@ -58,6 +58,27 @@ fn threads_import_what_starts_a_thread() {
 fn an_included_guest_is_the_file() {
     let included: &[u8] = nesos_artifacts::include_guest!(wasip1 hello);
     assert_eq!(included, bytes(find("wasip1", "hello")));
+}
+
+#[test]
+fn generated_modules_are_valid() {
+    let generated = [
+        generate::many_functions(1_000),
+        generate::many_locals_and_loops(100, 200),
+        generate::deep_blocks(500),
+    ];
+    for module in generated {
+        wasmparser::validate(&module).expect("a valid module");
+    }
+}
+
+#[test]
+fn a_generated_module_has_as_many_functions_as_asked_for() {
+    let module = generate::many_functions(100_000);
+    let bodies = wasmparser::Parser::new(0)
+        .parse_all(&module)
+        .filter(|payload| matches!(payload, Ok(wasmparser::Payload::CodeSectionEntry(_))));
+    assert_eq!(bodies.count(), 100_000);
 }
 
 /// The guests of the suites, of which each has some.
