@@ -100,8 +100,12 @@ pub struct TaskRecord {
     pub role: Role,
     /// What was launched.
     pub task: SharedTask,
-    /// Where its sandbox is or will be.
-    pub cell: CellId,
+    /// Where its sandbox is or will be; none for a task that was refused.
+    #[serde(default)]
+    pub cell: Option<CellId>,
+    /// Orders tasks as they came.
+    #[serde(default)]
+    pub serial: u64,
     /// Tells its directory from those of earlier tasks with the same id.
     #[serde(default)]
     pub generation: u32,

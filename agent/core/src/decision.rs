@@ -23,6 +23,10 @@ impl Decisions {
 }
 
 /// Something that leaves the core.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a status is the common case; a box would cost an allocation for each"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Connect to the master, now. Answered by `MasterConnected` or `MasterDisconnected`. An older

@@ -13,9 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// A cell, numbered by its agent over the whole life of the agent's state directory: cells outlive
 /// the agent process, so numbers are never used twice.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CellId(pub u32);
 
@@ -35,6 +33,10 @@ pub struct BundleKey {
 }
 
 /// What an agent hears.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a status is the common case; a box would cost an allocation for each"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Raised by the driver: the connection that [`Effect::ConnectMaster`](crate::Effect) asked for

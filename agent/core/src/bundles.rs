@@ -1,0 +1,52 @@
+//! Compiled bundles as the agent knows them: asked for, ready, in use, let go.
+//!
+//! A ready bundle is held against eviction while a task waits to use it and for a while longer. How a bundle
+//! is fetched, compiled and cached the core does not know.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nesos_types::task::{TaskReason, TaskState};
+use nesos_types::time::Time;
+
+use crate::event::BundleKey;
+
+/// One bundle.
+#[derive(Debug, Default)]
+pub(crate) struct Bundle {
+    /// The compiled image; `None` while it is being fetched or compiled.
+    pub(crate) compiled: Option<PathBuf>,
+    /// Tasks that wait to be launched with it. A launched task needs it no more: its cell has it.
+    pub(crate) users: usize,
+    /// When a task was last launched with it.
+    pub(crate) used_at: Time,
+    /// When it will be let go.
+    pub(crate) idle_at: Option<Time>,
+}
+
+/// All bundles that were asked for and not let go.
+#[derive(Debug, Default)]
+pub(crate) struct Bundles {
+    pub(crate) table: BTreeMap<BundleKey, Bundle>,
+}
+
+impl Bundles {
+    /// The compiled image, if it is ready.
+    pub(crate) fn compiled(&self, key: &BundleKey) -> Option<&Path> {
+        self.table.get(key)?.compiled.as_deref()
+    }
+}
+
+/// The state that a task takes for which no sandbox could be made: whether retrying it unchanged may
+/// help.
+pub(crate) fn state_for(reason: TaskReason) -> TaskState {
+    match reason {
+        TaskReason::DigestMismatch
+        | TaskReason::InvalidModule
+        | TaskReason::CompileLimit
+        | TaskReason::ImportUnsatisfied
+        | TaskReason::CapabilityDenied
+        | TaskReason::TaskInvalid => TaskState::Error,
+        _ => TaskState::Dropped,
+    }
+}

@@ -1,0 +1,312 @@
+//! Launching: from the master's command to the cell's, in order, through whatever has to be fetched,
+//! compiled or started before.
+//!
+//! Tasks of one framework and role are launched in the order in which they came. Where bundle and cell
+//! are at hand a launch passes straight through; otherwise the task waits in its queue, and says that
+//! it is starting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+
+use nesos_types::cell::{CellCommand, SandboxLaunch};
+use nesos_types::ids::{FrameworkId, TaskKey};
+use nesos_types::role::Role;
+use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::time::Time;
+
+use crate::agent::Agent;
+use crate::bundles::state_for;
+use crate::deadlines::Timer;
+use crate::decision::{Decisions, Effect};
+use crate::event::{BundleKey, CellId};
+use crate::tasks::{Stage, Task, TaskHandle};
+use crate::validate::validate_task;
+
+/// The tasks that wait, in order.
+pub(crate) type Queues = BTreeMap<QueueKey, VecDeque<TaskHandle>>;
+/// Whose tasks keep their order among one another.
+pub(crate) type QueueKey = (FrameworkId, Role);
+
+impl Agent {
+    pub(crate) fn on_launch(
+        &mut self,
+        now: Time,
+        framework: FrameworkId,
+        role: &Role,
+        tasks: Vec<SharedTask>,
+        out: &mut Decisions,
+    ) {
+        for info in tasks {
+            let task = info.id.clone();
+            let key = TaskKey { framework, task };
+            if self.tasks.find(&key).is_some() {
+                self.stats.launches_repeated += 1;
+                continue;
+            }
+            match self.admit(&info) {
+                Ok(()) => self.accept(now, key, role, info, out),
+                Err((state, reason, why)) => {
+                    self.stats.tasks_refused += 1;
+                    let task = Task::new(key, role.clone(), info, None);
+                    self.answer(now, task, state, reason, why, out);
+                }
+            }
+        }
+    }
+
+    /// Whether the task can be done here, and now; its resources are then taken.
+    fn admit(&mut self, info: &SharedTask) -> Result<(), (TaskState, TaskReason, String)> {
+        if self.is_leaving() {
+            let why = "the agent is shutting down".to_owned();
+            return Err((TaskState::Dropped, TaskReason::AgentDraining, why));
+        }
+        validate_task(info, &self.config.info)
+            .map_err(|(reason, why)| (TaskState::Error, reason, why))?;
+        let used = self.used.checked_add(&info.resources);
+        let Some(used) = used.filter(|used| self.config.info.resources.contains(used)) else {
+            let why = format!(
+                "the task wants {}, but {} of {} are in use",
+                info.resources, self.used, self.config.info.resources
+            );
+            return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
+        };
+        self.used = used;
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        now: Time,
+        key: TaskKey,
+        role: &Role,
+        info: SharedTask,
+        out: &mut Decisions,
+    ) {
+        let cell = self.place(role, out);
+        let handle = self
+            .tasks
+            .insert(Task::new(key, role.clone(), info, Some(cell)));
+        self.touch(handle);
+        if self.is_next(handle) && self.is_prepared(handle) {
+            self.start(now, handle, out);
+            return;
+        }
+        self.enqueue(handle, out);
+        let task = self.tasks[handle].key.task.clone();
+        let status = TaskStatus::new(task, TaskState::Starting, StatusSource::Agent, now);
+        self.say(now, handle, status, out);
+    }
+
+    /// Finds a cell for one more task of the role, or has one started.
+    pub(crate) fn place(&mut self, role: &Role, out: &mut Decisions) -> CellId {
+        let limit = self.config.sandboxes_per_cell.max(1);
+        let id = self.cells.with_room(role, limit).unwrap_or_else(|| {
+            let cell = self.cells.add(role);
+            let role = role.clone();
+            self.stats.cells_started += 1;
+            self.journal.touch_cell(cell);
+            self.journal.touch_agent();
+            out.push(Effect::StartCell { cell, role });
+            cell
+        });
+        if let Some(cell) = self.cells.table.get_mut(&id) {
+            cell.live += 1;
+        }
+        self.calm_cell(id);
+        id
+    }
+
+    /// Finds another cell for a task that waited for one that is gone.
+    pub(crate) fn place_again(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        let role = self.tasks[handle].role.clone();
+        let cell = self.place(&role, out);
+        self.tasks[handle].cell = Some(cell);
+        self.touch(handle);
+    }
+
+    fn queue_key(&self, handle: TaskHandle) -> QueueKey {
+        let task = &self.tasks[handle];
+        (task.key.framework, task.role.clone())
+    }
+
+    /// Whether no task has to be launched before this one.
+    fn is_next(&self, handle: TaskHandle) -> bool {
+        self.queues.is_empty() || !self.queues.contains_key(&self.queue_key(handle))
+    }
+
+    /// Whether the task's bundle and cell are at hand.
+    fn is_prepared(&self, handle: TaskHandle) -> bool {
+        let task = &self.tasks[handle];
+        let cell = task.cell.and_then(|cell| self.cells.table.get(&cell));
+        cell.is_some_and(|cell| cell.is_ready()) && self.bundles.compiled(&task.bundle()).is_some()
+    }
+
+    /// Puts a task into its queue, where its serial number says, and asks for its bundle.
+    pub(crate) fn enqueue(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        let serial = self.tasks[handle].serial;
+        let queue = self.queues.entry(self.queue_key(handle)).or_default();
+        let at = queue.partition_point(|other| self.tasks[*other].serial < serial);
+        queue.insert(at, handle);
+        self.use_bundle(self.tasks[handle].bundle(), out);
+    }
+
+    /// Takes a task out of its queue.
+    pub(crate) fn unqueue(&mut self, handle: TaskHandle) {
+        let key = self.queue_key(handle);
+        if let Some(queue) = self.queues.get_mut(&key) {
+            queue.retain(|other| *other != handle);
+            if queue.is_empty() {
+                self.queues.remove(&key);
+            }
+        }
+    }
+
+    /// Launches whatever waits and need not wait any longer.
+    pub(crate) fn pump_all(&mut self, now: Time, out: &mut Decisions) {
+        let keys: Vec<_> = self.queues.keys().cloned().collect();
+        for key in keys {
+            self.pump(now, &key, out);
+        }
+    }
+
+    fn pump(&mut self, now: Time, key: &QueueKey, out: &mut Decisions) {
+        while let Some(first) = self
+            .queues
+            .get(key)
+            .and_then(|queue| queue.front().copied())
+        {
+            if !self.is_prepared(first) {
+                return;
+            }
+            self.start(now, first, out);
+            self.unqueue(first);
+            self.unuse_bundle(now, first);
+        }
+    }
+
+    /// Tells the cell.
+    fn start(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
+        let task = &self.tasks[handle];
+        let (Some(cell), bundle) = (task.cell, task.bundle()) else {
+            return;
+        };
+        let key = task.key.clone();
+        let info = task.info.clone();
+        let dir = self.sandboxes.assign(&key, cell);
+        let launch = SandboxLaunch {
+            key,
+            task: info,
+            compiled: self.compiled(now, &bundle),
+            directory: self.config.sandboxes.join(dir.relative()),
+            fuel_per_cpu_second: self.config.info.fuel_per_cpu_second,
+        };
+        let task = &mut self.tasks[handle];
+        task.stage = Stage::Launched;
+        task.generation = dir.generation;
+        self.stats.tasks_launched += 1;
+        self.touch(handle);
+        self.send_cell(cell, CellCommand::Launch(Box::new(launch)), out);
+    }
+
+    /// The launch of a task never reached its cell: it is to be launched again.
+    pub(crate) fn wait_again(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        self.tasks[handle].stage = Stage::Waiting;
+        self.touch(handle);
+        self.enqueue(handle, out);
+    }
+
+    fn compiled(&mut self, now: Time, key: &BundleKey) -> PathBuf {
+        let idle = now + self.config.bundle_idle;
+        let Some(bundle) = self.bundles.table.get_mut(key) else {
+            return PathBuf::new();
+        };
+        bundle.used_at = now;
+        if bundle.users == 0 && bundle.idle_at.is_none() {
+            self.deadlines
+                .set(&mut bundle.idle_at, Some(idle), Timer::BundleIdle(*key));
+        }
+        bundle.compiled.clone().unwrap_or_default()
+    }
+
+    fn use_bundle(&mut self, key: BundleKey, out: &mut Decisions) {
+        let bundle = self.bundles.table.entry(key).or_insert_with(|| {
+            out.push(Effect::FetchBundle(key));
+            crate::bundles::Bundle::default()
+        });
+        bundle.users += 1;
+        self.deadlines
+            .set(&mut bundle.idle_at, None, Timer::BundleIdle(key));
+    }
+
+    pub(crate) fn unuse_bundle(&mut self, now: Time, handle: TaskHandle) {
+        let key = self.tasks[handle].bundle();
+        let Some(bundle) = self.bundles.table.get_mut(&key) else {
+            return;
+        };
+        bundle.users -= 1;
+        bundle.used_at = now;
+        if bundle.users == 0 {
+            let idle = now + self.config.bundle_idle;
+            self.deadlines
+                .set(&mut bundle.idle_at, Some(idle), Timer::BundleIdle(key));
+        }
+    }
+
+    pub(crate) fn on_bundle_ready(
+        &mut self,
+        now: Time,
+        key: BundleKey,
+        compiled: PathBuf,
+        out: &mut Decisions,
+    ) {
+        let Some(bundle) = self.bundles.table.get_mut(&key) else {
+            out.push(Effect::ReleaseBundle(key));
+            return;
+        };
+        bundle.compiled = Some(compiled);
+        self.pump_all(now, out);
+    }
+
+    pub(crate) fn on_bundle_failed(
+        &mut self,
+        now: Time,
+        key: BundleKey,
+        reason: TaskReason,
+        message: &str,
+        out: &mut Decisions,
+    ) {
+        let waiting = self
+            .tasks
+            .select(|task| task.stage == Stage::Waiting && task.bundle() == key);
+        for handle in waiting {
+            self.lose(now, handle, state_for(reason), reason, message, out);
+        }
+        self.drop_bundle(&key);
+        self.pump_all(now, out);
+    }
+
+    fn drop_bundle(&mut self, key: &BundleKey) {
+        if let Some(mut bundle) = self.bundles.table.remove(key) {
+            self.deadlines
+                .set(&mut bundle.idle_at, None, Timer::BundleIdle(*key));
+        }
+    }
+
+    pub(crate) fn on_bundle_idle(&mut self, now: Time, key: BundleKey, out: &mut Decisions) {
+        let Some(bundle) = self.bundles.table.get_mut(&key) else {
+            return;
+        };
+        bundle.idle_at = None;
+        if bundle.compiled.is_none() {
+            bundle.used_at = now;
+        }
+        let until = bundle.used_at + self.config.bundle_idle;
+        if until > now {
+            self.deadlines
+                .set(&mut bundle.idle_at, Some(until), Timer::BundleIdle(key));
+            return;
+        }
+        self.drop_bundle(&key);
+        out.push(Effect::ReleaseBundle(key));
+    }
+}
