@@ -1,0 +1,82 @@
+//! What a person or a tool asks a master. Thin: the answers are the wire's own types, because the
+//! reader shows them rather than decides by them.
+
+use nesos_api::v1;
+use nesos_api::v1::operator_service_client::OperatorServiceClient;
+use nesos_types::ids::FrameworkId;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+/// The operator interface of a master.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    client: OperatorServiceClient<Channel>,
+}
+
+/// A state of a large cluster is larger than one frame of a conversation.
+const MAX_STATE_BYTES: usize = 256 << 20;
+
+impl Operator {
+    pub(crate) fn new(channel: Channel) -> Self {
+        Self {
+            client: OperatorServiceClient::new(channel).max_decoding_message_size(MAX_STATE_BYTES),
+        }
+    }
+
+    /// Everything at one moment, or the parts that are named.
+    ///
+    /// # Errors
+    /// If the master does not answer.
+    pub async fn state(&mut self, parts: &[v1::StatePart]) -> Result<v1::State, Status> {
+        let request = v1::GetStateRequest {
+            parts: parts.iter().map(|part| (*part).into()).collect(),
+        };
+        Ok(self.client.get_state(request).await?.into_inner())
+    }
+
+    /// A snapshot, then what happens, as it happens.
+    ///
+    /// # Errors
+    /// If the master does not answer.
+    pub async fn watch(
+        &mut self,
+        without_snapshot: bool,
+    ) -> Result<Streaming<v1::WatchEvent>, Status> {
+        let request = v1::WatchRequest { without_snapshot };
+        Ok(self.client.watch(request).await?.into_inner())
+    }
+
+    /// Ends a task of any framework and answers which one it was.
+    ///
+    /// # Errors
+    /// If there is no such task, or several where no framework was named.
+    pub async fn kill(&mut self, request: v1::OperatorKillRequest) -> Result<v1::TaskKey, Status> {
+        let answer = self.client.kill_task(request).await?.into_inner();
+        answer
+            .key
+            .ok_or_else(|| Status::internal("the master did not say which task it told to end"))
+    }
+
+    /// Ends a framework for good.
+    ///
+    /// # Errors
+    /// If there is no such framework.
+    pub async fn teardown(&mut self, framework: FrameworkId) -> Result<(), Status> {
+        let request = v1::TeardownFrameworkRequest {
+            framework_id: framework.to_string(),
+        };
+        self.client.teardown_framework(request).await?;
+        Ok(())
+    }
+
+    /// Why a framework waits.
+    ///
+    /// # Errors
+    /// If there is no such framework.
+    pub async fn explain(&mut self, framework: FrameworkId) -> Result<v1::ExplainResponse, Status> {
+        let request = v1::ExplainRequest {
+            framework_id: framework.to_string(),
+        };
+        Ok(self.client.explain(request).await?.into_inner())
+    }
+}

@@ -1,0 +1,319 @@
+//! A ready-made scheduler: a queue of tasks that are launched on offers as they fit.
+//!
+//! Good for command lines, benchmarks and batch work. It launches greedily in the order of submission
+//! (a smaller task may pass a larger one that does not fit), wants no offers while it has nothing to
+//! launch, and tries again what was dropped through no fault of its own.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use nesos_types::message::Refusal;
+use nesos_types::offer::{Filters, Offer};
+use nesos_types::resources::Resources;
+use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::time::Time;
+use tokio::sync::mpsc;
+
+use crate::scheduler::{Actions, Scheduler};
+
+mod shapes;
+#[cfg(test)]
+mod tests;
+
+use shapes::Shapes;
+
+/// What a queue is told.
+#[derive(Clone, Debug)]
+pub enum QueueInput {
+    /// Launch these, in this order.
+    Submit(Vec<SharedTask>),
+    /// End a task, launched or not.
+    Kill(TaskId, Option<Duration>),
+    /// End the framework, tasks and all.
+    Teardown,
+    /// End the driver and leave the framework to its failover timeout.
+    Stop,
+}
+
+/// What a queue tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueEvent {
+    /// The framework has its id.
+    Subscribed(FrameworkId),
+    /// A task was sent on its way on this offer.
+    Launched(TaskId, Placement),
+    /// Something became of a task. Drops that are tried again are not told.
+    Status(TaskStatus),
+    /// The connection broke; tasks go on.
+    Disconnected,
+    /// The connection is back.
+    Reconnected,
+    /// A call was refused.
+    Refused(Refusal),
+}
+
+/// Where a task was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The agent.
+    pub agent: AgentId,
+    /// Where the agent serves input and output.
+    pub agent_url: String,
+}
+
+/// How a queue behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueueConfig {
+    /// Keep offers while there is nothing to launch, so that the next task starts at once. Others
+    /// cannot use them meanwhile.
+    pub hold_offers: bool,
+    /// Tell of each launch by [`QueueEvent::Launched`].
+    pub report_launches: bool,
+}
+
+/// How often a task that was dropped through no fault of its own is tried again.
+const MAX_ATTEMPTS: u32 = 10;
+
+/// The most tasks in one call: keeps a frame well below its limit.
+const MAX_LAUNCH: usize = 4096;
+
+/// What is left over fits no task that waits: it may stay away until something changes, for any
+/// resource that is freed defeats the filter, and a new kind of task clears it.
+const LONG: Filters = Filters::refuse_for(Duration::from_secs(3600));
+
+/// A queue of tasks.
+#[derive(Debug)]
+pub struct TaskQueue {
+    config: QueueConfig,
+    waiting: Shapes,
+    launched: HashMap<TaskId, Launched>,
+    held: Vec<Offer>,
+    events: mpsc::UnboundedSender<QueueEvent>,
+    /// Whether the master was told that no offers are wanted.
+    suppressed: bool,
+    /// Whether an offer was turned down for long since the filters were last cleared.
+    filtered: bool,
+    connected: bool,
+}
+
+#[derive(Debug)]
+struct Launched {
+    task: SharedTask,
+    attempts: u32,
+}
+
+impl TaskQueue {
+    /// An empty queue, and where it tells what happens.
+    #[must_use]
+    pub fn new(config: QueueConfig) -> (Self, mpsc::UnboundedReceiver<QueueEvent>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let queue = Self {
+            config,
+            waiting: Shapes::default(),
+            launched: HashMap::new(),
+            held: Vec::new(),
+            events,
+            suppressed: false,
+            filtered: false,
+            connected: false,
+        };
+        (queue, receiver)
+    }
+
+    /// Tasks to launch as soon as there are offers; for queues that are filled before they run.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: impl IntoIterator<Item = SharedTask>) -> Self {
+        self.waiting.extend(tasks);
+        self
+    }
+
+    /// How many tasks wait for an offer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many tasks were launched and have not ended.
+    #[must_use]
+    pub fn launched(&self) -> usize {
+        self.launched.len()
+    }
+
+    /// Whoever listened may have gone: then nobody is told.
+    fn tell(&self, event: QueueEvent) {
+        let _ = self.events.send(event);
+    }
+
+    /// Launches what fits on the offers that are held, and gives back what is of no use.
+    fn use_offers(&mut self, actions: &mut Actions) {
+        for offer in std::mem::take(&mut self.held) {
+            let tasks = self.waiting.take_fitting(&offer.resources, MAX_LAUNCH);
+            if !tasks.is_empty() {
+                self.launch(actions, &offer, tasks);
+            } else if self.config.hold_offers {
+                self.held.push(offer);
+            } else {
+                self.filtered = true;
+                actions.decline(vec![offer.id], LONG);
+            }
+        }
+        self.suppress_if_idle(actions);
+    }
+
+    fn launch(&mut self, actions: &mut Actions, offer: &Offer, tasks: Vec<SharedTask>) {
+        for task in &tasks {
+            let attempts = self.launched.get(&task.id).map_or(0, |one| one.attempts) + 1;
+            let launched = Launched {
+                task: task.clone(),
+                attempts,
+            };
+            self.launched.insert(task.id.clone(), launched);
+            if self.config.report_launches {
+                let placement = Placement {
+                    agent: offer.agent,
+                    agent_url: offer.agent_url.clone(),
+                };
+                self.tell(QueueEvent::Launched(task.id.clone(), placement));
+            }
+        }
+        let more_to_come = tasks.len() >= MAX_LAUNCH || self.config.hold_offers;
+        self.filtered |= !more_to_come;
+        let filters = if more_to_come { Filters::none() } else { LONG };
+        actions.launch(offer.id, tasks, filters);
+    }
+
+    fn suppress_if_idle(&mut self, actions: &mut Actions) {
+        let idle = self.waiting.is_empty() && !self.config.hold_offers;
+        if idle && self.connected && !self.suppressed {
+            self.suppressed = true;
+            actions.suppress();
+        }
+    }
+
+    fn submit(&mut self, actions: &mut Actions, tasks: Vec<SharedTask>) {
+        let new_kind = self.waiting.extend(tasks);
+        self.use_offers(actions);
+        // With a new kind of task waiting, filters that were set without it are too wide.
+        if self.suppressed || new_kind {
+            self.want_offers(actions);
+        }
+    }
+
+    fn want_offers(&mut self, actions: &mut Actions) {
+        if self.waiting.is_empty() || !(self.suppressed || self.filtered) {
+            return;
+        }
+        self.suppressed = false;
+        self.filtered = false;
+        actions.revive();
+    }
+
+    fn kill(&mut self, actions: &mut Actions, task: TaskId, grace: Option<Duration>) {
+        if !self.waiting.remove(&task) {
+            actions.kill(task, grace);
+            return;
+        }
+        self.launched.remove(&task);
+        let status = TaskStatus::new(task, TaskState::Killed, StatusSource::Master, Time::ZERO)
+            .because(
+                TaskReason::KilledDuringLaunch,
+                "killed while it waited for an offer",
+            );
+        self.tell(QueueEvent::Status(status));
+    }
+
+    /// Whether the task goes back into the queue.
+    fn retry(&mut self, status: &TaskStatus) -> bool {
+        let Some(launched) = self.launched.get(&status.task) else {
+            return false;
+        };
+        if !is_worth_retrying(status) || launched.attempts >= MAX_ATTEMPTS {
+            return false;
+        }
+        self.waiting.extend([launched.task.clone()]);
+        true
+    }
+}
+
+/// Whether a task was dropped for a cause that another offer does not have.
+fn is_worth_retrying(status: &TaskStatus) -> bool {
+    let passing = matches!(
+        status.reason,
+        Some(
+            TaskReason::InvalidOffers
+                | TaskReason::FrameworkDisconnected
+                | TaskReason::AgentDisconnected
+                | TaskReason::AgentRemoved
+                | TaskReason::AgentUnknown
+                | TaskReason::ResourcesUnknown
+        )
+    );
+    status.state == TaskState::Dropped && passing
+}
+
+impl Scheduler for TaskQueue {
+    type Input = QueueInput;
+
+    fn subscribed(&mut self, actions: &mut Actions, framework: FrameworkId) {
+        self.connected = true;
+        self.tell(QueueEvent::Subscribed(framework));
+        self.suppress_if_idle(actions);
+    }
+
+    fn offers(&mut self, actions: &mut Actions, offers: Vec<Offer>) {
+        self.held.extend(offers);
+        self.use_offers(actions);
+    }
+
+    fn rescind(&mut self, _: &mut Actions, offer: OfferId) {
+        self.held.retain(|held| held.id != offer);
+    }
+
+    fn update(&mut self, actions: &mut Actions, status: TaskStatus) {
+        if self.retry(&status) {
+            self.use_offers(actions);
+            self.want_offers(actions);
+            return;
+        }
+        if status.state.is_terminal() || status.state == TaskState::Unknown {
+            self.launched.remove(&status.task);
+        }
+        self.tell(QueueEvent::Status(status));
+    }
+
+    fn refused(&mut self, _: &mut Actions, refusal: Refusal) {
+        self.tell(QueueEvent::Refused(refusal));
+    }
+
+    fn disconnected(&mut self, _: &mut Actions) {
+        self.connected = false;
+        self.filtered = false;
+        self.held.clear();
+        self.tell(QueueEvent::Disconnected);
+    }
+
+    fn reconnected(&mut self, actions: &mut Actions) {
+        self.connected = true;
+        self.tell(QueueEvent::Reconnected);
+        self.want_offers(actions);
+    }
+
+    fn input(&mut self, actions: &mut Actions, input: QueueInput) {
+        match input {
+            QueueInput::Submit(tasks) => self.submit(actions, tasks),
+            QueueInput::Kill(task, grace) => self.kill(actions, task, grace),
+            QueueInput::Teardown => {
+                actions.teardown();
+            }
+            QueueInput::Stop => {
+                actions.stop();
+            }
+        }
+    }
+}
+
+/// A task's resources, by which tasks that wait are grouped.
+fn shape_of(task: &SharedTask) -> &Resources {
+    &task.resources
+}

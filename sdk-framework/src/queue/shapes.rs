@@ -1,0 +1,118 @@
+//! Tasks that wait, grouped by what they need: an offer is compared with each kind of task, not with
+//! each task, so that a million of them cost no more than one.
+
+use std::collections::VecDeque;
+
+use nesos_types::ids::TaskId;
+use nesos_types::resources::Resources;
+use nesos_types::task::SharedTask;
+
+use super::shape_of;
+
+/// Tasks that need the same, oldest first, each with its place in the whole queue.
+#[derive(Debug)]
+struct Shape {
+    resources: Resources,
+    tasks: VecDeque<(u64, SharedTask)>,
+}
+
+impl Shape {
+    fn oldest(&self) -> u64 {
+        self.tasks.front().map_or(u64::MAX, |(place, _)| *place)
+    }
+}
+
+/// A queue of tasks. Kinds that have no task are forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Shapes {
+    shapes: Vec<Shape>,
+    next_place: u64,
+    len: usize,
+}
+
+impl Shapes {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Appends tasks; answers whether a kind came that was not waiting before.
+    pub(super) fn extend(&mut self, tasks: impl IntoIterator<Item = SharedTask>) -> bool {
+        let mut new_kind = false;
+        let mut latest = usize::MAX;
+        for task in tasks {
+            latest = self.shape(&task, latest).unwrap_or_else(|| {
+                new_kind = true;
+                self.shapes.push(Shape {
+                    resources: shape_of(&task).clone(),
+                    tasks: VecDeque::new(),
+                });
+                self.shapes.len() - 1
+            });
+            self.shapes[latest].tasks.push_back((self.next_place, task));
+            self.next_place += 1;
+            self.len += 1;
+        }
+        new_kind
+    }
+
+    /// The shape of a task, looking first where the one before it was found.
+    fn shape(&self, task: &SharedTask, latest: usize) -> Option<usize> {
+        let is_it = |shape: &Shape| shape.resources == *shape_of(task);
+        if self.shapes.get(latest).is_some_and(is_it) {
+            return Some(latest);
+        }
+        self.shapes.iter().position(is_it)
+    }
+
+    /// Takes up to `most` tasks that fit into `resources` together, oldest first.
+    pub(super) fn take_fitting(&mut self, resources: &Resources, most: usize) -> Vec<SharedTask> {
+        let mut taken = Vec::new();
+        let mut rest = resources.clone();
+        while taken.len() < most {
+            let Some((index, left)) = self.oldest_fitting(&rest) else {
+                break;
+            };
+            if let Some((_, task)) = self.shapes[index].tasks.pop_front() {
+                taken.push(task);
+                rest = left;
+            }
+            if self.shapes[index].tasks.is_empty() {
+                self.shapes.swap_remove(index);
+            }
+        }
+        self.len -= taken.len();
+        taken
+    }
+
+    /// The kind of the oldest task that fits, and what it would leave.
+    fn oldest_fitting(&self, rest: &Resources) -> Option<(usize, Resources)> {
+        let (index, shape) = self
+            .shapes
+            .iter()
+            .enumerate()
+            .filter(|(_, shape)| rest.contains(&shape.resources))
+            .min_by_key(|(_, shape)| shape.oldest())?;
+        let left = rest.checked_sub(&shape.resources)?;
+        Some((index, left))
+    }
+
+    /// Removes a task; answers whether it was there.
+    pub(super) fn remove(&mut self, task: &TaskId) -> bool {
+        for index in 0..self.shapes.len() {
+            let tasks = &mut self.shapes[index].tasks;
+            if let Some(at) = tasks.iter().position(|(_, waiting)| waiting.id == *task) {
+                tasks.remove(at);
+                self.len -= 1;
+                if tasks.is_empty() {
+                    self.shapes.swap_remove(index);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}

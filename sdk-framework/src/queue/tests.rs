@@ -1,0 +1,210 @@
+//! The queue without a driver: callbacks in, calls out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nesos_types::bundle::Digest;
+use nesos_types::message::SchedulerCall;
+use nesos_types::offer::Operation;
+use nesos_types::role::Role;
+use nesos_types::task::TaskInfo;
+
+use super::*;
+
+fn task(id: &str, cpu_milli: u64) -> SharedTask {
+    let resources = Resources::new(cpu_milli, 1 << 20);
+    Arc::new(TaskInfo::new(
+        id.parse().expect("an id"),
+        Digest([0; 32]),
+        resources,
+    ))
+}
+
+fn offer(id: u128, cpu_milli: u64) -> Offer {
+    Offer {
+        id: OfferId(id),
+        framework: FrameworkId(1),
+        role: Role::default_role(),
+        agent: AgentId(1),
+        hostname: "host".to_owned(),
+        agent_url: "http://host:5051".to_owned(),
+        resources: Resources::new(cpu_milli, 1 << 40),
+        attributes: BTreeMap::new(),
+    }
+}
+
+fn dropped(id: &str, reason: TaskReason) -> TaskStatus {
+    let task = id.parse().expect("an id");
+    TaskStatus::new(task, TaskState::Dropped, StatusSource::Master, Time::ZERO)
+        .because(reason, "gone")
+}
+
+/// A queue and what it wants, as short texts.
+struct Bench {
+    queue: TaskQueue,
+    events: mpsc::UnboundedReceiver<QueueEvent>,
+}
+
+impl Bench {
+    fn new(hold_offers: bool) -> Self {
+        let config = QueueConfig {
+            hold_offers,
+            report_launches: false,
+        };
+        let (queue, events) = TaskQueue::new(config);
+        let mut bench = Self { queue, events };
+        bench.act(|queue, actions| queue.subscribed(actions, FrameworkId(1)));
+        assert_eq!(bench.event(), Some(QueueEvent::Subscribed(FrameworkId(1))));
+        bench
+    }
+
+    fn act(&mut self, act: impl FnOnce(&mut TaskQueue, &mut Actions)) -> Vec<String> {
+        let mut actions = Actions::default();
+        act(&mut self.queue, &mut actions);
+        actions.drain().map(|call| brief(&call)).collect()
+    }
+
+    fn submit(&mut self, tasks: Vec<SharedTask>) -> Vec<String> {
+        self.act(|queue, actions| queue.input(actions, QueueInput::Submit(tasks)))
+    }
+
+    fn offer(&mut self, offer: Offer) -> Vec<String> {
+        self.act(|queue, actions| queue.offers(actions, vec![offer]))
+    }
+
+    fn event(&mut self) -> Option<QueueEvent> {
+        self.events.try_recv().ok()
+    }
+}
+
+fn brief(call: &SchedulerCall) -> String {
+    match call {
+        SchedulerCall::Accept {
+            offers,
+            operations,
+            filters,
+        } => {
+            let tasks: Vec<_> = operations
+                .iter()
+                .flat_map(|operation| match operation {
+                    Operation::Launch(tasks) | Operation::LaunchGroup(tasks) => tasks,
+                })
+                .map(|task| task.id.as_str())
+                .collect();
+            let refuse = filters.duration().as_secs();
+            format!("accept {} {} {refuse}s", offers[0].0, tasks.join(","))
+        }
+        SchedulerCall::Decline { offers, filters } => {
+            format!("decline {} {}s", offers[0].0, filters.duration().as_secs())
+        }
+        SchedulerCall::Revive { .. } => "revive".to_owned(),
+        SchedulerCall::Suppress { .. } => "suppress".to_owned(),
+        SchedulerCall::Kill { task, .. } => format!("kill {task}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[test]
+fn launches_what_fits_in_order_and_wants_nothing_when_idle() {
+    let mut bench = Bench::new(false);
+    let tasks = vec![task("a", 1000), task("b", 4000), task("c", 500)];
+    assert_eq!(bench.submit(tasks), ["revive"]);
+    assert_eq!(bench.offer(offer(1, 2000)), ["accept 1 a,c 3600s"]);
+    assert_eq!(
+        bench.offer(offer(2, 4000)),
+        ["accept 2 b 3600s", "suppress"]
+    );
+    assert_eq!(bench.offer(offer(3, 4000)), ["decline 3 3600s"]);
+    assert_eq!(bench.queue.launched(), 3);
+}
+
+#[test]
+fn a_new_kind_of_task_clears_filters_that_another_of_the_same_kind_does_not() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![task("large", 4000)]);
+    assert_eq!(bench.offer(offer(1, 1000)), ["decline 1 3600s"]);
+    assert_eq!(bench.submit(vec![task("large 2", 4000)]), [""; 0]);
+    assert_eq!(bench.submit(vec![task("small", 1000)]), ["revive"]);
+    assert_eq!(bench.offer(offer(2, 1000)), ["accept 2 small 3600s"]);
+}
+
+#[test]
+fn a_held_offer_is_used_at_once_and_forgotten_when_rescinded() {
+    let mut bench = Bench::new(true);
+    assert_eq!(bench.offer(offer(1, 2000)), [""; 0]);
+    assert_eq!(bench.submit(vec![task("a", 1000)]), ["accept 1 a 0s"]);
+    bench.offer(offer(2, 2000));
+    bench.act(|queue, actions| queue.rescind(actions, OfferId(2)));
+    assert_eq!(bench.submit(vec![task("b", 1000)]), [""; 0]);
+}
+
+#[test]
+fn a_drop_without_fault_is_tried_again_and_not_told() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![task("a", 1000)]);
+    for attempt in 1..=u128::from(MAX_ATTEMPTS) {
+        assert_eq!(bench.event(), None);
+        let accepted = bench.offer(offer(attempt, 1000));
+        assert_eq!(accepted[0], format!("accept {attempt} a 3600s"));
+        let status = dropped("a", TaskReason::InvalidOffers);
+        bench.act(|queue, actions| queue.update(actions, status));
+    }
+    let told = bench.event();
+    assert!(
+        matches!(&told, Some(QueueEvent::Status(status)) if status.state == TaskState::Dropped),
+        "after so many attempts it is told: {told:?}"
+    );
+    assert_eq!((bench.queue.waiting(), bench.queue.launched()), (0, 0));
+}
+
+#[test]
+fn other_drops_are_told_at_once() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![task("a", 1000)]);
+    bench.offer(offer(1, 1000));
+    let status = dropped("a", TaskReason::LaunchFailed);
+    bench.act(|queue, actions| queue.update(actions, status.clone()));
+    assert_eq!(bench.event(), Some(QueueEvent::Status(status)));
+}
+
+#[test]
+fn killing_a_task_that_waits_needs_no_master() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![task("a", 1000), task("b", 1000)]);
+    let kill = |id: &str| QueueInput::Kill(id.parse().expect("an id"), None);
+    let calls = bench.act(|queue, actions| queue.input(actions, kill("a")));
+    assert_eq!(calls, [""; 0]);
+    let told = bench.event();
+    assert!(
+        matches!(&told, Some(QueueEvent::Status(status)) if status.state == TaskState::Killed),
+        "{told:?}"
+    );
+    assert_eq!(
+        bench.offer(offer(1, 2000)),
+        ["accept 1 b 3600s", "suppress"]
+    );
+    let calls = bench.act(|queue, actions| queue.input(actions, kill("b")));
+    assert_eq!(calls, ["kill b"]);
+}
+
+#[test]
+fn an_offer_takes_no_more_than_a_frame_holds() {
+    let mut bench = Bench::new(false);
+    let tasks = (0..MAX_LAUNCH + 1)
+        .map(|n| task(&n.to_string(), 1))
+        .collect();
+    bench.submit(tasks);
+    let calls = bench.offer(offer(1, 1_000_000));
+    assert!(calls[0].ends_with(" 0s"), "the rest is wanted at once");
+    assert_eq!(bench.queue.waiting(), 1);
+}
+
+#[test]
+fn a_broken_connection_voids_offers_and_the_next_one_is_asked_for_more() {
+    let mut bench = Bench::new(true);
+    bench.offer(offer(1, 2000));
+    bench.act(|queue, actions| queue.disconnected(actions));
+    assert_eq!(bench.submit(vec![task("a", 1000)]), [""; 0]);
+    bench.act(|queue, actions| queue.reconnected(actions));
+    assert_eq!(bench.offer(offer(2, 1000)), ["accept 2 a 0s"]);
+}
