@@ -1,1 +1,3 @@
 //! Tests of the whole cluster: acceptance, simulation and end to end.
+
+pub mod stage;
