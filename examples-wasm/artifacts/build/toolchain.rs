@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// The cargo and compiler that build the guests: those that build this crate.
 pub(crate) struct Toolchain {
@@ -54,15 +54,14 @@ impl Toolchain {
         if self.has_target(target)? {
             return Ok(());
         }
-        let added = run(Command::new("rustup").args(["target", "add", target]));
-        if added.is_ok() && self.has_target(target)? {
-            return Ok(());
-        }
-        bail!(
+        let help = format!(
             "the example guests are built for {target}, which this Rust toolchain does not have, \
              and adding it failed; type `rustup target add {target}` (or install your \
              distribution's package of that target) and build again"
-        )
+        );
+        run(Command::new("rustup").args(["target", "add", target])).context(help.clone())?;
+        ensure!(self.has_target(target)?, help);
+        Ok(())
     }
 
     fn has_target(&self, target: &str) -> Result<bool> {
