@@ -1,0 +1,271 @@
+//! What an operator may choose about a master: one typed tree, parsed once, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nesos_api::DEFAULT_MASTER_PORT;
+use nesos_master_core::{MasterConfig as CoreConfig, Weight};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use serde::{Deserialize, Serialize};
+
+/// The configuration of a master. Everything but the state directory has a default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MasterConfig {
+    /// Where to listen. Port 0 lets the system choose. Default: `127.0.0.1:5050`, for until there is
+    /// authentication nobody but this machine should reach a master by accident.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// Where the registry and the bundles are kept. Created if it is not there.
+    pub state_directory: PathBuf,
+    /// Whether the master ends with its process: the registry is kept in memory, nothing is flushed to
+    /// the disk. For clusters that live inside another program. Default: false.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// How long open streams may take to end when the master is told to stop. Default: 5 s.
+    #[serde(default = "default_shutdown_grace_ms")]
+    pub shutdown_grace_ms: u64,
+    /// When a silent peer is given up.
+    #[serde(default)]
+    pub liveness: LivenessConfig,
+    /// How resources are offered.
+    #[serde(default)]
+    pub allocation: AllocationConfig,
+    /// How much of the past is remembered.
+    #[serde(default)]
+    pub history: HistoryConfig,
+    /// The store of bundles.
+    #[serde(default)]
+    pub bundles: BundlesConfig,
+    /// The streams to schedulers and agents.
+    #[serde(default)]
+    pub streams: StreamsConfig,
+}
+
+/// When a silent peer is given up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LivenessConfig {
+    /// How often an agent is pinged. Default: 15 s.
+    pub ping_interval_ms: u64,
+    /// After how many intervals of silence an agent is unreachable. Default: 5.
+    pub ping_misses: u32,
+    /// How long an agent may take to come back. Default: 10 min.
+    pub agent_reregister_timeout_ms: u64,
+    /// How often a scheduler is told something. Default: 15 s.
+    pub heartbeat_interval_ms: u64,
+}
+
+/// How resources are offered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AllocationConfig {
+    /// The period of the allocation cycle. Default: 1 s.
+    pub interval_ms: u64,
+    /// How long to gather events before allocating. Default: 0, as soon as the queue is drained.
+    pub window_ms: u64,
+    /// How long an offer stands before it is rescinded; 0 is for ever. Default: 60 s.
+    pub offer_timeout_ms: u64,
+    /// Resources are offered if they contain one of these. Default: 0.01 CPU, or 32 MiB of memory.
+    pub min_allocatable: Vec<Resources>,
+    /// Weights of roles among their siblings, in thousandths. A role that is not listed has 1000.
+    pub weights_milli: BTreeMap<Role, NonZeroU32>,
+}
+
+/// How much of the past is remembered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// Ended tasks, and unreachable ones, per framework. Default: 1000.
+    pub max_completed_tasks: usize,
+    /// Completed frameworks with their tasks. Default: 50.
+    pub max_completed_frameworks: usize,
+    /// Barred ids of each kind in the registry. Default: 102,400.
+    pub max_retired_ids: usize,
+}
+
+/// The store of bundles.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BundlesConfig {
+    /// The largest blob that is taken. Default: 1 GiB.
+    pub max_bytes: u64,
+}
+
+/// The streams to schedulers and agents.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamsConfig {
+    /// How many messages may wait for a peer that does not read before it is cut. Default: 262,144.
+    pub max_queued_messages: usize,
+}
+
+fn default_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, DEFAULT_MASTER_PORT).into()
+}
+
+fn default_shutdown_grace_ms() -> u64 {
+    5_000
+}
+
+impl Default for LivenessConfig {
+    fn default() -> Self {
+        let core = CoreConfig::default();
+        Self {
+            ping_interval_ms: millis(core.ping_interval),
+            ping_misses: core.ping_misses,
+            agent_reregister_timeout_ms: millis(core.agent_reregister_timeout),
+            heartbeat_interval_ms: millis(core.heartbeat_interval),
+        }
+    }
+}
+
+impl Default for AllocationConfig {
+    fn default() -> Self {
+        let core = CoreConfig::default();
+        Self {
+            interval_ms: millis(core.allocation_interval),
+            window_ms: millis(core.allocation_window),
+            offer_timeout_ms: core.offer_timeout.map_or(0, millis),
+            min_allocatable: core.min_allocatable,
+            weights_milli: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        let core = CoreConfig::default();
+        Self {
+            max_completed_tasks: core.max_completed_tasks,
+            max_completed_frameworks: core.max_completed_frameworks,
+            max_retired_ids: core.max_retired_ids,
+        }
+    }
+}
+
+impl Default for BundlesConfig {
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30 }
+    }
+}
+
+impl Default for StreamsConfig {
+    fn default() -> Self {
+        Self {
+            max_queued_messages: 1 << 18,
+        }
+    }
+}
+
+impl MasterConfig {
+    /// A master that keeps its state in this directory; everything else at its default.
+    #[must_use]
+    pub fn new(state_directory: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: default_listen(),
+            state_directory: state_directory.into(),
+            ephemeral: false,
+            shutdown_grace_ms: default_shutdown_grace_ms(),
+            liveness: LivenessConfig::default(),
+            allocation: AllocationConfig::default(),
+            history: HistoryConfig::default(),
+            bundles: BundlesConfig::default(),
+            streams: StreamsConfig::default(),
+        }
+    }
+
+    /// A master that ends with this process: on a loopback port that the system chooses, its bundles
+    /// in this directory.
+    #[must_use]
+    pub fn ephemeral(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            ephemeral: true,
+            ..Self::new(directory)
+        }
+    }
+
+    /// How long open streams may take to end.
+    #[must_use]
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
+    }
+
+    /// The part that the core decides by.
+    pub(crate) fn core(&self) -> CoreConfig {
+        let offer_timeout = Duration::from_millis(self.allocation.offer_timeout_ms);
+        CoreConfig {
+            ping_interval: Duration::from_millis(self.liveness.ping_interval_ms),
+            ping_misses: self.liveness.ping_misses,
+            agent_reregister_timeout: Duration::from_millis(
+                self.liveness.agent_reregister_timeout_ms,
+            ),
+            heartbeat_interval: Duration::from_millis(self.liveness.heartbeat_interval_ms),
+            offer_timeout: (!offer_timeout.is_zero()).then_some(offer_timeout),
+            allocation_interval: Duration::from_millis(self.allocation.interval_ms),
+            allocation_window: Duration::from_millis(self.allocation.window_ms),
+            min_allocatable: self.allocation.min_allocatable.clone(),
+            weights: self
+                .allocation
+                .weights_milli
+                .iter()
+                .filter_map(|(role, milli)| Some((role.clone(), Weight::from_milli(milli.get())?)))
+                .collect(),
+            max_completed_tasks: self.history.max_completed_tasks,
+            max_completed_frameworks: self.history.max_completed_frameworks,
+            max_retired_ids: self.history.max_retired_ids,
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_enough() {
+        let config: MasterConfig = toml::from_str(r#"state_directory = "/s""#).unwrap();
+        assert_eq!(config.listen, default_listen());
+        assert_eq!(config.core(), CoreConfig::default());
+    }
+
+    #[test]
+    fn values_reach_the_core() {
+        let config: MasterConfig = toml::from_str(
+            r#"
+            state_directory = "/s"
+            [liveness]
+            ping_interval_ms = 7
+            [allocation]
+            offer_timeout_ms = 0
+            weights_milli = { "a/b" = 2500 }
+            "#,
+        )
+        .unwrap();
+        let core = config.core();
+        assert_eq!(core.ping_interval, Duration::from_millis(7));
+        assert_eq!(core.offer_timeout, None);
+        assert_eq!(core.weight(&"a/b".parse().unwrap()).milli(), 2500);
+    }
+
+    #[test]
+    fn unknown_keys_and_weights_of_zero_are_refused() {
+        for wrong in [
+            "state_directory = '/s'\nlissten = '127.0.0.1:1'",
+            "state_directory = '/s'\n[allocation]\nwindow = 3",
+            "state_directory = '/s'\n[allocation]\nweights_milli = { a = 0 }",
+            "listen = '127.0.0.1:1'",
+        ] {
+            assert!(toml::from_str::<MasterConfig>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The operators' door: who is here, what runs, what happens, and the few things that an operator may
+//! ask for.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use nesos_api::v1;
+use nesos_api::v1::operator_service_server::OperatorService;
+use nesos_master_core::{OperatorReply, OperatorRequest, Snapshot};
+use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
+use nesos_types::time::Time;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use crate::clock::Clock;
+use crate::driver::input::{DriverHandle, Stopping};
+
+mod explain;
+mod state;
+mod watch;
+
+/// Serves `OperatorService`.
+#[derive(Debug)]
+pub(crate) struct OperatorDoor {
+    pub(crate) driver: DriverHandle,
+    pub(crate) clock: Clock,
+    /// Cancelled when watching is over.
+    pub(crate) stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl OperatorService for OperatorDoor {
+    async fn get_state(
+        &self,
+        request: Request<v1::GetStateRequest>,
+    ) -> Result<Response<v1::State>, Status> {
+        let parts = state::Parts::selected(request.get_ref())?;
+        let snapshot = self.driver.snapshot().await?;
+        Ok(Response::new(state::state(
+            &snapshot,
+            parts,
+            self.started(),
+        )))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<v1::WatchEvent, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let with_snapshot = !request.get_ref().without_snapshot;
+        let watching = self.driver.watch().await?;
+        let events = watch::events(watching, with_snapshot, self.started(), self.stop.clone());
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn kill_task(
+        &self,
+        request: Request<v1::OperatorKillRequest>,
+    ) -> Result<Response<v1::OperatorKillResponse>, Status> {
+        let request = request.into_inner();
+        let task: TaskId = parse("task_id", &request.task_id)?;
+        let framework = if request.framework_id.is_empty() {
+            framework_of(&*self.driver.snapshot().await?, &task)?
+        } else {
+            parse("framework_id", &request.framework_id)?
+        };
+        let kill = OperatorRequest::KillTask {
+            framework,
+            task: task.clone(),
+            grace: request.grace_us.map(Duration::from_micros),
+        };
+        done(self.driver.operate(kill).await?, Some(&task))?;
+        let key = TaskKey { framework, task };
+        Ok(Response::new(v1::OperatorKillResponse {
+            key: Some((&key).into()),
+        }))
+    }
+
+    async fn teardown_framework(
+        &self,
+        request: Request<v1::TeardownFrameworkRequest>,
+    ) -> Result<Response<v1::TeardownFrameworkResponse>, Status> {
+        let framework = parse("framework_id", &request.get_ref().framework_id)?;
+        let teardown = OperatorRequest::TeardownFramework(framework);
+        done(self.driver.operate(teardown).await?, None)?;
+        Ok(Response::new(v1::TeardownFrameworkResponse {}))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let framework = parse("framework_id", &request.get_ref().framework_id)?;
+        let explanation = self.driver.explain(framework).await?;
+        explain::response(&explanation, self.clock.now()).map(Response::new)
+    }
+}
+
+impl OperatorDoor {
+    fn started(&self) -> Time {
+        self.clock.started_at()
+    }
+}
+
+impl From<Stopping> for Status {
+    fn from(stopping: Stopping) -> Self {
+        Self::unavailable(stopping.to_string())
+    }
+}
+
+fn parse<T>(field: &str, text: &str) -> Result<T, Status>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse()
+        .map_err(|error: T::Err| Status::invalid_argument(format!("{field}: {error}")))
+}
+
+/// The framework of a task that was named without one.
+fn framework_of(snapshot: &Snapshot, task: &TaskId) -> Result<FrameworkId, Status> {
+    let owners: Vec<_> = snapshot
+        .frameworks
+        .iter()
+        .filter(|framework| {
+            let live = |view: &nesos_master_core::snapshot::TaskView| {
+                view.id == *task && !view.state.is_terminal()
+            };
+            framework.tasks.iter().any(live)
+        })
+        .map(|framework| framework.id)
+        .collect();
+    match owners[..] {
+        [owner] => Ok(owner),
+        [] => Err(task_unknown(task)),
+        _ => {
+            let owners: Vec<_> = owners.iter().map(ToString::to_string).collect();
+            Err(Status::failed_precondition(format!(
+                "{} frameworks have a live task {task}; say which one is meant: {}",
+                owners.len(),
+                owners.join(", ")
+            )))
+        }
+    }
+}
+
+fn task_unknown(task: &TaskId) -> Status {
+    Status::not_found(format!("there is no live task {task}"))
+}
+
+fn done(reply: OperatorReply, task: Option<&TaskId>) -> Result<(), Status> {
+    match (reply, task) {
+        (OperatorReply::Done, _) => Ok(()),
+        (OperatorReply::TaskUnknown, Some(task)) => Err(task_unknown(task)),
+        (OperatorReply::TaskUnknown, None) => Err(Status::not_found("there is no such live task")),
+        (OperatorReply::FrameworkUnknown(framework), _) => Err(framework_unknown(framework)),
+    }
+}
+
+fn framework_unknown(framework: FrameworkId) -> Status {
+    Status::not_found(format!("there is no live framework {framework}"))
+}

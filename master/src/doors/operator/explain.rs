@@ -1,0 +1,170 @@
+//! Explanations on the wire: a word for programs and a sentence for people.
+
+use nesos_api::v1;
+use nesos_master_core::{Blocked, BlockedGroup, Explanation};
+use nesos_types::time::Time;
+use tonic::Status;
+
+use super::framework_unknown;
+
+/// The answer to `Explain` at the time `now`.
+pub(super) fn response(
+    explanation: &Explanation,
+    now: Time,
+) -> Result<v1::ExplainResponse, Status> {
+    if explanation.overall == Some(Blocked::FrameworkUnknown) {
+        return Err(framework_unknown(explanation.framework));
+    }
+    let overall = explanation
+        .overall
+        .iter()
+        .map(|blocked| wire("", blocked, Vec::new(), now));
+    let by_role = explanation.roles.iter().flat_map(|role| {
+        let name = role.role.as_str();
+        role.groups
+            .iter()
+            .map(move |group| group_wire(name, group, now))
+    });
+    Ok(v1::ExplainResponse {
+        summary: summary(explanation, now),
+        blocked: overall.chain(by_role).collect(),
+    })
+}
+
+fn group_wire(role: &str, group: &BlockedGroup, now: Time) -> v1::Blocked {
+    let agents = group.agents.iter().map(ToString::to_string).collect();
+    wire(role, &group.blocked, agents, now)
+}
+
+fn wire(role: &str, blocked: &Blocked, agent_ids: Vec<String>, now: Time) -> v1::Blocked {
+    let (rule, detail) = rule(blocked, now);
+    v1::Blocked {
+        role: role.to_owned(),
+        rule: rule.to_owned(),
+        detail,
+        agent_ids,
+    }
+}
+
+/// One line: what holds for all agents, else the rule that blocks most of them.
+fn summary(explanation: &Explanation, now: Time) -> String {
+    if let Some(blocked) = &explanation.overall {
+        return rule(blocked, now).1;
+    }
+    let groups = || explanation.roles.iter().flat_map(|role| &role.groups);
+    let agents: usize = groups().map(|group| group.agents.len()).sum();
+    match groups().max_by_key(|group| group.agents.len()) {
+        Some(group) => format!(
+            "on {} of {agents} agents (counted per role): {}",
+            group.agents.len(),
+            rule(&group.blocked, now).1
+        ),
+        None => "nothing blocks".to_owned(),
+    }
+}
+
+fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
+    match blocked {
+        Blocked::FrameworkUnknown => ("framework_unknown", "the framework is not known".into()),
+        Blocked::FrameworkDisconnected => (
+            "framework_disconnected",
+            "the framework's scheduler is not connected".into(),
+        ),
+        Blocked::NoRole => ("no_role", "the framework subscribes in no role".into()),
+        Blocked::NoAgent => ("no_agent", "there is no agent".into()),
+        Blocked::Suppressed => (
+            "suppressed",
+            "the framework suppressed offers in this role; it has to revive them".into(),
+        ),
+        Blocked::AgentRecovered => (
+            "agent_recovered",
+            "the agent has not come back since the master restarted".into(),
+        ),
+        Blocked::AgentDisconnected { since } => (
+            "agent_disconnected",
+            format!("the agent's connection broke {:.1?} ago", now.since(*since)),
+        ),
+        Blocked::OfferedToYou { since } => (
+            "offered_to_you",
+            format!(
+                "the framework itself has held an offer of it for {:.1?}",
+                now.since(*since)
+            ),
+        ),
+        Blocked::OfferedTo { framework, since } => (
+            "offered_to",
+            format!(
+                "{framework} has held an offer of it for {:.1?}",
+                now.since(*since)
+            ),
+        ),
+        Blocked::Allocated => ("allocated", "tasks use all of it".into()),
+        Blocked::BelowMinimum => (
+            "below_minimum",
+            "what is left is below the minimum that is worth an offer".into(),
+        ),
+        Blocked::Filtered { until } => (
+            "filtered",
+            format!(
+                "the framework turned down as much or more, which holds for another {:.1?}",
+                until.since(now)
+            ),
+        ),
+        Blocked::NextInLine => (
+            "next_in_line",
+            "nothing blocks: it is about to be offered, to whose turn it is".into(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nesos_master_core::RoleExplanation;
+    use nesos_types::ids::{AgentId, FrameworkId};
+
+    use super::*;
+
+    fn explanation(overall: Option<Blocked>, roles: Vec<RoleExplanation>) -> Explanation {
+        Explanation {
+            framework: FrameworkId(1),
+            overall,
+            roles,
+        }
+    }
+
+    #[test]
+    fn an_unknown_framework_is_not_found() {
+        let status = response(
+            &explanation(Some(Blocked::FrameworkUnknown), vec![]),
+            Time::ZERO,
+        )
+        .unwrap_err();
+        assert_eq!(status.code(), tonic::Code::NotFound);
+    }
+
+    #[test]
+    fn the_summary_names_what_blocks_most_agents() {
+        let group = |blocked, agents: &[u128]| BlockedGroup {
+            blocked,
+            agents: agents.iter().copied().map(AgentId).collect(),
+        };
+        let role = RoleExplanation {
+            role: "web".parse().unwrap(),
+            groups: vec![
+                group(Blocked::Suppressed, &[1]),
+                group(Blocked::Allocated, &[2, 3]),
+            ],
+        };
+        let response = response(&explanation(None, vec![role]), Time::ZERO).unwrap();
+        assert_eq!(
+            response.summary,
+            "on 2 of 3 agents (counted per role): tasks use all of it"
+        );
+        let rules: Vec<_> = response
+            .blocked
+            .iter()
+            .map(|blocked| (blocked.role.as_str(), blocked.rule.as_str()))
+            .collect();
+        assert_eq!(rules, [("web", "suppressed"), ("web", "allocated")]);
+    }
+}

@@ -1,0 +1,97 @@
+//! What the doors hand to the driver, and the handle by which they do it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nesos_master_core::{ConnectionId, Explanation, OperatorReply, OperatorRequest, Snapshot};
+use nesos_types::ids::FrameworkId;
+use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use super::outbox::Outbox;
+use super::watch::Watching;
+
+/// How many frames and requests may wait for the driver before the doors stop reading.
+const QUEUE: usize = 1024;
+
+/// Something that a door heard. What came in one frame stays together.
+#[derive(Debug)]
+pub(crate) enum Input {
+    SchedulerConnected(ConnectionId, Outbox<SchedulerEvent>),
+    SchedulerCalled(ConnectionId, Vec<SchedulerCall>),
+    SchedulerDisconnected(ConnectionId),
+    AgentConnected(ConnectionId, Outbox<AgentCommand>),
+    AgentSaid(ConnectionId, Vec<AgentEvent>),
+    AgentDisconnected(ConnectionId),
+    Operator(OperatorRequest, oneshot::Sender<OperatorReply>),
+    Snapshot(oneshot::Sender<Arc<Snapshot>>),
+    Explain(FrameworkId, oneshot::Sender<Explanation>),
+    Watch(oneshot::Sender<Watching>),
+}
+
+/// The driver has ended, because the master is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the master is stopping")]
+pub(crate) struct Stopping;
+
+/// The way to the driver. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct DriverHandle {
+    inputs: mpsc::Sender<Input>,
+    connections: Arc<AtomicU64>,
+}
+
+impl DriverHandle {
+    /// A handle, and the end at which the driver listens.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Input>) {
+        let (inputs, receiver) = mpsc::channel(QUEUE);
+        let handle = Self {
+            inputs,
+            connections: Arc::default(),
+        };
+        (handle, receiver)
+    }
+
+    /// A number for a new connection.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Hands something in; waits while the driver has too much to do, which holds up the peer.
+    pub(crate) async fn send(&self, input: Input) -> Result<(), Stopping> {
+        self.inputs.send(input).await.map_err(|_| Stopping)
+    }
+
+    /// Everything that an operator may see, at one moment.
+    pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Stopping> {
+        self.ask(Input::Snapshot).await
+    }
+
+    /// The same, and what happens from then on.
+    pub(crate) async fn watch(&self) -> Result<Watching, Stopping> {
+        self.ask(Input::Watch).await
+    }
+
+    /// Why a framework waits.
+    pub(crate) async fn explain(&self, framework: FrameworkId) -> Result<Explanation, Stopping> {
+        self.ask(|reply| Input::Explain(framework, reply)).await
+    }
+
+    /// What an operator asks for.
+    pub(crate) async fn operate(
+        &self,
+        request: OperatorRequest,
+    ) -> Result<OperatorReply, Stopping> {
+        self.ask(|reply| Input::Operator(request, reply)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.send(question(reply)).await?;
+        answer.await.map_err(|_| Stopping)
+    }
+}

@@ -1,0 +1,93 @@
+//! What was committed is found again, and what cannot be trusted is refused.
+
+use std::fs;
+
+use nesos_master_core::Subject;
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::FrameworkId;
+use nesos_types::time::Time;
+
+use super::*;
+
+fn subscribed(id: u128, name: &str) -> Record {
+    Record::FrameworkSubscribed {
+        framework: FrameworkId(id),
+        info: FrameworkInfo::new(name, []).into(),
+        since: Time::from_micros(7),
+    }
+}
+
+fn committed(path: &Path, batches: &[&[Record]]) -> RedbStore {
+    let mut store = RedbStore::open(path).unwrap();
+    for batch in batches {
+        store.commit(batch).unwrap();
+    }
+    store
+}
+
+#[test]
+fn the_newest_record_of_each_subject_survives() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    drop(committed(
+        &path,
+        &[
+            &[subscribed(1, "a"), subscribed(2, "b")],
+            &[
+                subscribed(1, "renamed"),
+                Record::Forgotten(Subject::Framework(FrameworkId(2))),
+                subscribed(3, "c"),
+            ],
+        ],
+    ));
+    let loaded = RedbStore::open(&path).unwrap().load().unwrap();
+    assert_eq!(loaded, [subscribed(1, "renamed"), subscribed(3, "c")]);
+}
+
+#[test]
+fn two_masters_cannot_share_a_registry() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let _first = committed(&path, &[]);
+    let error = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+}
+
+#[test]
+fn a_file_that_is_no_registry_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    fs::write(&path, b"this is not a registry".repeat(1000)).unwrap();
+    let error = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("registry.redb"));
+}
+
+#[test]
+fn an_unreadable_record_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let mut store = committed(&path, &[]);
+    store
+        .write_all(&[("fw-x".to_owned(), Some(b"{}".to_vec()))])
+        .unwrap();
+    let error = store.load().unwrap_err();
+    assert!(error.to_string().contains("fw-x"), "{error}");
+}
+
+#[test]
+fn a_registry_from_the_future_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("registry.redb");
+    let store = committed(&path, &[]);
+    let transaction = store.database.begin_write().unwrap();
+    transaction
+        .open_table(META)
+        .unwrap()
+        .insert(FORMAT_KEY, FORMAT + 1)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(store);
+    let error = RedbStore::open(&path).unwrap_err();
+    assert!(matches!(error, StoreError::NewerFormat { .. }), "{error:?}");
+}
