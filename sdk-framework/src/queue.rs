@@ -30,6 +30,8 @@ pub enum QueueInput {
     Submit(Vec<SharedTask>),
     /// End a task, launched or not.
     Kill(TaskId, Option<Duration>),
+    /// Keep offers while there is nothing to launch, or no longer.
+    HoldOffers(bool),
     /// End the framework, tasks and all.
     Teardown,
     /// End the driver and leave the framework to its failover timeout.
@@ -303,6 +305,14 @@ impl Scheduler for TaskQueue {
         match input {
             QueueInput::Submit(tasks) => self.submit(actions, tasks),
             QueueInput::Kill(task, grace) => self.kill(actions, task, grace),
+            QueueInput::HoldOffers(hold) => {
+                self.config.hold_offers = hold;
+                self.use_offers(actions);
+                if hold && self.suppressed {
+                    self.suppressed = false;
+                    actions.revive();
+                }
+            }
             QueueInput::Teardown => {
                 actions.teardown();
             }
