@@ -59,6 +59,12 @@ impl Journal {
 }
 
 impl Agent {
+    /// Whether there is anything to be made durable.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        !self.journal.is_empty()
+    }
+
     /// What is to be made durable now, in one commit; `None` if nothing has changed. The driver
     /// commits checkpoints in order, one at a time, and says each back as
     /// [`Event::Committed`](crate::Event::Committed). One that could not be committed is to be tried
