@@ -1,1 +1,33 @@
 //! The Nesos sandbox: one Wasm guest from start to exit under its limits.
+//!
+//! [`Runtime::launch`] takes a compiled bundle and a task and runs the guest on threads of the
+//! runtime's own, within the CPU, memory, fuel, disk, output and time that the task was given; an
+//! [`Observer`] hears of its start and, exactly once, of its [`Exit`]. Bundles are looked into with
+//! [`inspect`], compiled with [`compile`] in a process of their own, and kept in a [`ModuleCache`].
+//!
+//! Invariant: this crate does not know that agents or masters exist. Invariant: no other crate names
+//! wasmtime or a WASI crate.
+
+#[cfg(feature = "bench")]
+pub mod bench_support;
+mod compile;
+mod cpu;
+mod determinism;
+mod engine;
+mod exit;
+mod guest;
+mod inspect;
+mod limits;
+mod module_cache;
+mod program;
+mod runtime;
+mod sandbox;
+
+pub use compile::{CompileError, CompiledInfo, compile};
+pub use determinism::Determinism;
+pub use engine::{EngineError, compatibility};
+pub use exit::Exit;
+pub use inspect::{BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect};
+pub use module_cache::{ModuleCache, ModuleCacheError};
+pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
+pub use sandbox::{Observer, Sandbox, SandboxSpec};

@@ -1,0 +1,159 @@
+//! What is provided to guests, and what to say about what is not.
+
+use std::fmt;
+
+/// The functions of WASI 0.1.
+const WASI_0_1: [&str; 46] = [
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_allocate",
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_filestat_get",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_seek",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "poll_oneoff",
+    "proc_exit",
+    "proc_raise",
+    "random_get",
+    "sched_yield",
+    "sock_accept",
+    "sock_recv",
+    "sock_send",
+    "sock_shutdown",
+];
+
+/// The packages of WASI 0.2 and 0.3 that components may import.
+const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
+
+/// The module name of WASI 0.1.
+pub(super) const WASI_0_1_MODULE: &str = "wasi_snapshot_preview1";
+
+/// An import that nobody provides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingImport {
+    /// `module.name`, or a component interface.
+    pub name: String,
+    /// What would provide it.
+    pub advice: &'static str,
+}
+
+impl fmt::Display for MissingImport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ({})", self.name, self.advice)
+    }
+}
+
+/// One sentence about all that is missing.
+pub(super) fn sentence(missing: &[MissingImport]) -> String {
+    const NAMED: usize = 5;
+    let named: Vec<_> = missing
+        .iter()
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let more = match missing.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "nothing here provides the import {}{more}",
+        named.join(", ")
+    )
+}
+
+/// What is missing if a core module's function import is not provided.
+pub(super) fn missing_function(module: &str, name: &str) -> Option<MissingImport> {
+    let provided = match module {
+        WASI_0_1_MODULE => WASI_0_1.contains(&name),
+        "wasi" => name == "thread-spawn",
+        _ => false,
+    };
+    (!provided).then(|| missing_of_module(module, name))
+}
+
+/// What is missing if a core module imports something other than a function.
+pub(super) fn missing_of_module(module: &str, name: &str) -> MissingImport {
+    let advice = match module {
+        WASI_0_1_MODULE => "no function of WASI 0.1 has this name",
+        "wasi_unstable" => {
+            "the snapshot before WASI 0.1: rebuild it with a current toolchain for wasm32-wasip1"
+        }
+        "env" => {
+            "usually an undefined C symbol: link the library that defines it, or build for WASI \
+             and not for Emscripten"
+        }
+        "gojs" | "go" => "built for a browser: build with GOOS=wasip1",
+        "wbg" | "__wbindgen_placeholder__" | "__wbindgen_externref_xform__" => {
+            "built by wasm-bindgen for a JavaScript host: build for wasm32-wasip1"
+        }
+        _ if module.starts_with("wasix") => "WASIX, which Wasmer provides: build for plain WASI",
+        _ if module.starts_with("wasi_ephemeral_nn") => "wasi-nn, which is not hosted here",
+        _ => "neither WASI nor nesos knows a module of this name; build the program for WASI",
+    };
+    MissingImport {
+        name: format!("{module}.{name}"),
+        advice,
+    }
+}
+
+/// What is missing if a component's import is not provided.
+pub(super) fn missing_interface(name: &str) -> Option<MissingImport> {
+    let advice = match wasi_package(name) {
+        Some((package, version)) if WASI_PACKAGES.contains(&package) => {
+            if is_hosted(version) {
+                return None;
+            }
+            "this version of WASI is not hosted here: build for 0.2 or 0.3"
+        }
+        Some(("http", _)) => "wasi:http needs a network, which tasks do not have",
+        Some(_) => "this WASI proposal is not hosted here",
+        None => {
+            "components may import interfaces of WASI only; compose it with one that exports this"
+        }
+    };
+    Some(MissingImport {
+        name: name.to_owned(),
+        advice,
+    })
+}
+
+/// Package and version of `wasi:package/interface@version`.
+pub(super) fn wasi_package(name: &str) -> Option<(&str, &str)> {
+    let (path, version) = name.strip_prefix("wasi:")?.split_once('@')?;
+    let (package, _interface) = path.split_once('/')?;
+    Some((package, version))
+}
+
+fn is_hosted(version: &str) -> bool {
+    version.starts_with("0.2.") || version.starts_with("0.3.")
+}

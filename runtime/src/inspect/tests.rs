@@ -1,0 +1,89 @@
+use super::*;
+
+fn module(text: &str) -> Result<BundleInfo, InspectError> {
+    inspect_bytes(&wat::parse_str(text).unwrap())
+}
+
+fn message(result: Result<BundleInfo, InspectError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn what_is_not_wasm_is_told_apart() {
+    assert_eq!(message(inspect_bytes(b"")), "the file is empty");
+    let zeros = message(inspect_bytes(&[0; 4096]));
+    assert!(
+        zeros.starts_with("the file holds 4096 zero bytes"),
+        "{zeros}"
+    );
+    let elf = message(inspect_bytes(b"\x7fELF\x02\x01\x01\0\0"));
+    assert!(elf.contains(r#"begins with "\x7fELF"#), "{elf}");
+}
+
+#[test]
+fn every_way_to_cut_a_file_short_is_noticed() {
+    let whole =
+        wat::parse_str("(module (memory 1) (func (export \"_start\") (nop) (nop)))").unwrap();
+    inspect_bytes(&whole).unwrap();
+    for length in 1..whole.len() {
+        assert!(
+            inspect_bytes(&whole[..length]).is_err(),
+            "{length} bytes pass"
+        );
+    }
+    let cut = inspect_bytes(&whole[..whole.len() - 3]).unwrap_err();
+    assert!(matches!(cut, InspectError::Truncated(_)), "{cut}");
+}
+
+#[test]
+fn a_missing_import_is_named_with_what_would_provide_it() {
+    let info = module(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+            (import "env" "emscripten_resize_heap" (func (param i32) (result i32)))
+            (memory 17)
+            (func (export "_start")))"#,
+    )
+    .unwrap();
+    assert_eq!(info.kind, BundleKind::Module);
+    assert_eq!(info.wasi, Some(WasiVersion::V0_1));
+    assert_eq!(info.minimum_memory_bytes, 17 * 65_536);
+    let error = info.check_imports().unwrap_err().to_string();
+    assert!(
+        error.contains("`env.emscripten_resize_heap` (usually an undefined C symbol"),
+        "{error}"
+    );
+}
+
+#[test]
+fn libraries_and_strange_worlds_are_refused() {
+    let library = message(module("(module (func (export \"add\")))"));
+    assert!(library.contains("no function `_start`"), "{library}");
+    let world = message(module("(component)"));
+    assert!(world.contains("a command exports wasi:cli/run"), "{world}");
+}
+
+#[test]
+fn threads_are_recognised() {
+    let info = module(
+        r#"(module
+            (import "env" "memory" (memory 2 16 shared))
+            (import "wasi" "thread-spawn" (func (param i32) (result i32)))
+            (func (export "_start"))
+            (func (export "wasi_thread_start") (param i32 i32)))"#,
+    )
+    .unwrap();
+    assert_eq!(info.kind, BundleKind::ThreadedModule);
+    assert_eq!(info.missing, []);
+}
+
+#[test]
+fn a_function_made_to_be_slow_to_compile_is_refused() {
+    let loops = "(loop (br_if 0 (i32.const 0)))".repeat(3000);
+    let text = format!(
+        "(module (func (export \"_start\") (local {}) {loops}))",
+        "i32 ".repeat(1000)
+    );
+    let error = message(module(&text));
+    assert!(error.contains("1000 locals and 3000 loops"), "{error}");
+}

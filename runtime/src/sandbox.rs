@@ -1,0 +1,70 @@
+//! One guest, from its launch to its exit.
+
+mod control;
+mod run;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nesos_types::ids::FrameworkId;
+use nesos_types::limits::Usage;
+use nesos_types::task::{SharedTask, TaskReason};
+
+use crate::determinism::Determinism;
+use crate::exit::Exit;
+
+pub(crate) use control::{Control, Order};
+pub(crate) use run::{Host, run};
+
+/// Everything that a sandbox is made from.
+#[derive(Debug)]
+pub struct SandboxSpec {
+    /// Whose task it is: CPU is shared fairly by framework, then task.
+    pub framework: FrameworkId,
+    /// The task: resources, limits, arguments, environment, mounts.
+    pub task: SharedTask,
+    /// The compiled bundle, which is mapped. Trusted: it must come from the agent's own cache.
+    pub compiled: PathBuf,
+    /// The guest's writable `/`, under its disk quota.
+    pub root: PathBuf,
+    /// The rate at which `Metering::Fuel` fills the bucket: units per second of one CPU.
+    pub fuel_per_cpu_second: u64,
+    /// Time and randomness instead of the host's.
+    pub determinism: Option<Determinism>,
+}
+
+/// Is told what becomes of a sandbox. Called on the guest threads, so it must not block.
+pub trait Observer: Send {
+    /// The guest is about to execute its first instruction.
+    fn running(&mut self);
+    /// The sandbox is over and everything that it held is free again. Called exactly once, and last.
+    fn exited(&mut self, exit: Exit);
+}
+
+/// A handle on a sandbox. Dropping it changes nothing for the guest.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    pub(crate) control: Arc<Control>,
+}
+
+impl Sandbox {
+    /// Ends the sandbox: the guest is asked, and dropped after the grace. A guest that has no way to
+    /// hear the question, such as a WASI command, is dropped at once.
+    ///
+    /// The state will be `Killed` with this reason, even if the guest exits well within the grace;
+    /// or `Killed` with `KilledDuringLaunch` if it has not started yet. The first call counts, but a
+    /// later one may shorten the grace. Does nothing if the sandbox is over.
+    pub fn kill(&self, grace: Duration, reason: TaskReason, message: &str) {
+        self.control.kill(grace, reason, message);
+    }
+
+    /// What it has used so far; as of its end if it is over. Fuel is a few milliseconds old.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.control.usage()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! What a sandbox and those outside share: orders to end, and the account so far.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nesos_types::limits::Usage;
+use nesos_types::task::TaskReason;
+use tokio::task::AbortHandle;
+
+use crate::cpu::{Job, Meter};
+
+/// Why a sandbox is to end before its guest does.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// Somebody asked.
+    Kill { reason: TaskReason, message: String },
+    /// `limits.timeout` has passed.
+    TimeLimit,
+}
+
+/// The shared part of a sandbox.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) meter: Arc<Meter>,
+    job: OnceLock<Arc<Job>>,
+    started: OnceLock<Instant>,
+    /// Wall-clock time from start to end; zero while it runs.
+    final_wall_ns: AtomicU64,
+    orders: Mutex<Orders>,
+    /// The guest is to be dropped now. Read at every quantum, so it is not behind the lock.
+    drop_now: AtomicBool,
+    io: tokio::runtime::Handle,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    order: Option<Order>,
+    /// Whether the guest can learn that it should stop.
+    hears: bool,
+    over: bool,
+    timers: Vec<AbortHandle>,
+}
+
+impl Control {
+    pub(crate) fn new(io: tokio::runtime::Handle) -> Self {
+        Self {
+            meter: Arc::default(),
+            job: OnceLock::new(),
+            started: OnceLock::new(),
+            final_wall_ns: AtomicU64::new(0),
+            orders: Mutex::default(),
+            drop_now: AtomicBool::new(false),
+            io,
+        }
+    }
+
+    /// Joins the job that runs this sandbox.
+    pub(crate) fn attach(&self, job: Arc<Job>) {
+        let job = self.job.get_or_init(|| job);
+        if self.is_dropped() {
+            job.hurry();
+        }
+    }
+
+    pub(crate) fn kill(self: &Arc<Self>, grace: Duration, reason: TaskReason, message: &str) {
+        let mut orders = self.orders();
+        if orders.over {
+            return;
+        }
+        let message = message.to_owned();
+        orders.order.get_or_insert(Order::Kill { reason, message });
+        if orders.hears && !grace.is_zero() {
+            let dropped = self.drop_after(grace);
+            orders.timers.push(dropped);
+        } else {
+            drop(orders);
+            self.drop_guest();
+        }
+    }
+
+    /// The guest starts now. Says no if it is not to start any more.
+    pub(crate) fn start(self: &Arc<Self>, timeout: Option<Duration>, hears: bool) -> bool {
+        let mut orders = self.orders();
+        if orders.order.is_some() {
+            return false;
+        }
+        orders.hears = hears;
+        self.started.get_or_init(Instant::now);
+        if let Some(timeout) = timeout {
+            let control = self.clone();
+            let timer = self.io.spawn(async move {
+                tokio::time::sleep(timeout).await;
+                control.orders().order.get_or_insert(Order::TimeLimit);
+                control.drop_guest();
+            });
+            orders.timers.push(timer.abort_handle());
+        }
+        true
+    }
+
+    /// The sandbox is over; returns why somebody wanted that, if so.
+    pub(crate) fn finish(&self) -> Option<Order> {
+        let mut orders = self.orders();
+        orders.over = true;
+        orders.timers.drain(..).for_each(|timer| timer.abort());
+        if let Some(started) = self.started.get() {
+            self.final_wall_ns
+                .store(nanos(started.elapsed()).max(1), Ordering::Relaxed);
+        }
+        orders.order.clone()
+    }
+
+    /// Whether the guest has ever run.
+    pub(crate) fn has_started(&self) -> bool {
+        self.started.get().is_some()
+    }
+
+    /// Whether the guest is to be dropped now.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.drop_now.load(Ordering::Acquire)
+    }
+
+    /// Whether the guest should stop by itself: what the guest SDK's question is answered with.
+    pub(crate) fn is_asked_to_stop(&self) -> bool {
+        self.orders().order.is_some()
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let wall_ns = match (
+            self.final_wall_ns.load(Ordering::Relaxed),
+            self.started.get(),
+        ) {
+            (0, Some(started)) => nanos(started.elapsed()),
+            (wall_ns, _) => wall_ns,
+        };
+        Usage {
+            cpu_ns: self.meter.cpu_ns.load(Ordering::Relaxed),
+            wall_ns,
+            fuel: self.meter.fuel.load(Ordering::Relaxed),
+            peak_memory_bytes: self.meter.peak_memory_bytes.load(Ordering::Relaxed),
+            peak_disk_bytes: 0,
+            output_bytes: 0,
+        }
+    }
+
+    fn drop_after(self: &Arc<Self>, grace: Duration) -> AbortHandle {
+        let control = self.clone();
+        let timer = self.io.spawn(async move {
+            tokio::time::sleep(grace).await;
+            control.drop_guest();
+        });
+        timer.abort_handle()
+    }
+
+    fn drop_guest(&self) {
+        self.drop_now.store(true, Ordering::Release);
+        if let Some(job) = self.job.get() {
+            job.hurry();
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
