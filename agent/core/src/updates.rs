@@ -33,10 +33,12 @@ pub(crate) struct UpdateStream {
 impl UpdateStream {
     /// A stream that goes on with these statuses.
     pub(crate) fn resume(statuses: impl IntoIterator<Item = TaskStatus>) -> Self {
-        let mut statuses = statuses.into_iter();
+        // Collected whole before the head is taken: collecting what is left of a `vec::IntoIter` makes
+        // a deque in Rust 1.95 whose first `pop_front` reads beyond its buffer.
+        let mut rest: VecDeque<_> = statuses.into_iter().collect();
         Self {
-            head: statuses.next(),
-            rest: statuses.collect(),
+            head: rest.pop_front(),
+            rest,
             pause: Duration::ZERO,
         }
     }
