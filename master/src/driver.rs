@@ -29,7 +29,6 @@ mod timer;
 pub(crate) mod watch;
 
 use input::Input;
-use outbox::End;
 use peers::Peers;
 use timer::Timer;
 use watch::{Watchers, Watching};
@@ -133,15 +132,11 @@ impl<S: Store> Driver<S> {
         Ok(())
     }
 
-    /// Deals with what is queued already, then says goodbye to everybody.
+    /// Deals with what is queued already. That the driver is dropped then is the goodbye.
     async fn finish(mut self, batch: &mut Vec<Input>) -> Result<(), DriverError> {
-        self.inputs.close();
-        while self.inputs.recv_many(batch, BATCH).await > 0 {
-            self.turn(batch).await?;
-        }
-        self.schedulers.close_all(End::Stopping);
-        self.agents.close_all(End::Stopping);
-        Ok(())
+        let queued = self.inputs.len();
+        self.inputs.recv_many(batch, queued).await;
+        self.turn(batch).await
     }
 
     fn handle(&mut self, now: Time, event: Event) {

@@ -75,11 +75,15 @@ struct Listener<I: Inward> {
 
 impl<I: Inward> Listener<I> {
     async fn listen(mut self, mut frames: Streaming<I::Frame>) {
-        let ended = self.outbox.ended();
-        let heard = ended.run_until_cancelled(self.hear_all(&mut frames)).await;
+        let (ended, driver) = (self.outbox.ended(), self.driver.clone());
+        let heard = tokio::select! {
+            heard = self.hear_all(&mut frames) => heard,
+            () = ended.cancelled() => Ok(()),
+            () = driver.ended() => Err(Stopping),
+        };
         let end = match heard {
-            Some(Err(Stopping)) => End::Stopping,
-            Some(Ok(())) | None => End::Closed,
+            Ok(()) => End::Closed,
+            Err(Stopping) => End::Stopping,
         };
         if self.opened {
             // Fails if the driver has ended, and then there is nobody to tell.

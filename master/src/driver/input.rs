@@ -63,6 +63,11 @@ impl DriverHandle {
         self.inputs.send(input).await.map_err(|_| Stopping)
     }
 
+    /// Waits until the driver has ended.
+    pub(crate) async fn ended(&self) {
+        self.inputs.closed().await;
+    }
+
     /// Everything that an operator may see, at one moment.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, Stopping> {
         self.ask(Input::Snapshot).await

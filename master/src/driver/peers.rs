@@ -92,13 +92,13 @@ impl<M> Peers<M> {
     pub(crate) fn take_cut(&mut self) -> Vec<ConnectionId> {
         std::mem::take(&mut self.cut)
     }
+}
 
-    /// Ends all connections.
-    pub(crate) fn close_all(&mut self, end: End) {
-        for (_, mut peer) in self.peers.drain() {
-            let _ = peer.outbox.send(&mut peer.pending);
-            peer.outbox.close(end);
+/// However the driver ends, nobody is left waiting for it.
+impl<M> Drop for Peers<M> {
+    fn drop(&mut self) {
+        for peer in self.peers.values() {
+            peer.outbox.close(End::Stopping);
         }
-        self.dirty.clear();
     }
 }
