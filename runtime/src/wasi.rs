@@ -1,0 +1,92 @@
+//! What a guest reaches of the world outside: files, standard streams, time and randomness.
+//!
+//! Core modules get WASI 0.1 ([`p1`]), components WASI 0.2 and 0.3. All see the same things: one writable
+//! root under a quota, mounts, three streams. No network. Nothing outside this module names
+//! a WASI crate.
+
+pub(crate) mod clock;
+pub(crate) mod file;
+pub(crate) mod p1;
+pub(crate) mod quota;
+pub(crate) mod retained;
+pub(crate) mod stdio;
+pub(crate) mod volume;
+
+use std::io;
+use std::path::PathBuf;
+
+use nesos_types::task::Mount;
+
+use crate::determinism::Determinism;
+
+pub use quota::DiskQuota;
+pub use retained::RetainedOutput;
+pub use stdio::{Stdin, Stdout};
+
+/// What a sandbox is given of the world.
+#[derive(Debug)]
+pub(crate) struct WasiSpec {
+    /// Arguments; the first is the program's name.
+    pub(crate) args: Vec<String>,
+    /// Environment variables.
+    pub(crate) env: Vec<(String, String)>,
+    /// The host directory that is the guest's "/"; made when the guest first needs it, with `tmp` in it.
+    pub(crate) root: PathBuf,
+    /// Directories of the host beside it, not under the disk quota.
+    pub(crate) mounts: Vec<Mount>,
+    /// Where stdin comes from.
+    pub(crate) stdin: Stdin,
+    /// Where stdout goes.
+    pub(crate) stdout: Stdout,
+    /// Where stderr goes.
+    pub(crate) stderr: Stdout,
+    /// Bytes that may lie under the root.
+    pub(crate) disk_bytes: u64,
+    /// Files, directories and links that may be under the root.
+    pub(crate) max_files: u64,
+    /// Descriptors or resources that the guest may have open, the standard streams included.
+    pub(crate) max_descriptors: usize,
+    /// Reproducible time and randomness, instead of the host's.
+    pub(crate) determinism: Option<Determinism>,
+}
+
+/// Why a guest's surroundings could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WasiError {
+    /// A directory that the task mounts is not there or not a directory.
+    #[error("the directory mounted at {guest} cannot be opened")]
+    Mount {
+        guest: String,
+        #[source]
+        source: io::Error,
+    },
+    /// There are more mounts than descriptors.
+    #[error("more directories are mounted than the sandbox may have descriptors")]
+    TooManyMounts,
+    /// Arguments and environment do not fit into a guest's memory.
+    #[error("the arguments or the environment exceed 4 GiB")]
+    TooLong,
+}
+
+impl WasiError {
+    fn mount(guest: &str, source: io::Error) -> Self {
+        Self::Mount {
+            guest: guest.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The guest called `exit` with this code. Found in the error that ends a call into the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("exit with code {0}")]
+pub(crate) struct Exit(pub(crate) i32);
+
+/// The code of the exit that `error` stands for, if the guest exited.
+pub(crate) fn exit_code(error: &wasmtime::Error) -> Option<i32> {
+    if let Some(Exit(code)) = error.downcast_ref() {
+        return Some(*code);
+    }
+    let exit = error.downcast_ref::<wasmtime_wasi::I32Exit>()?;
+    Some(exit.0)
+}
