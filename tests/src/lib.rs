@@ -1,3 +1,4 @@
 //! Tests of the whole cluster: acceptance, simulation and end to end.
 
+pub mod sim;
 pub mod stage;

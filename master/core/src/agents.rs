@@ -111,6 +111,10 @@ impl Agents {
         self.by_id.get(&id).copied()
     }
 
+    pub(crate) fn get(&self, slot: AgentSlot) -> Option<&Agent> {
+        self.table.get(slot)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (AgentSlot, &Agent)> {
         self.table.iter()
     }

@@ -1,0 +1,292 @@
+//! An agent's host: the real core of an agent, and stand-ins for its disk, its bundle cache and its
+//! cells with their sandboxes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nesos_agent_core::checkpoint::{Change, Checkpoint, Record, RecordKey, Recovered};
+use nesos_agent_core::{Agent, AgentConfig, BundleKey, CellId, Decisions, Event};
+use nesos_master_core::ConnectionId;
+use nesos_types::cell::{CellEvent, SandboxLaunch, SandboxReport};
+use nesos_types::ids::TaskKey;
+use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::time::Time;
+
+/// What happens on a host by itself. Numbers tell what it was meant for: a process that is gone by
+/// then is not hit.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "what the core hears is the common case; a box would cost an allocation for each"
+)]
+#[derive(Debug)]
+pub(crate) enum HostEvent {
+    /// The agent's core hears something.
+    Core { process: u32, event: Event },
+    /// The agent's core has a deadline.
+    Wake { process: u32 },
+    /// The agent's process is started again.
+    Start,
+    /// A checkpoint is on the disk.
+    Written { process: u32 },
+    /// A cell's process runs.
+    CellUp { cell: CellId },
+    /// A guest ends.
+    GuestEnds {
+        cell: CellId,
+        key: TaskKey,
+        run: u64,
+        state: TaskState,
+    },
+}
+
+/// A guest in its sandbox, as its cell sees it.
+#[derive(Debug)]
+struct Sandbox {
+    task: SharedTask,
+    state: TaskState,
+    sequence: u32,
+    run: u64,
+    /// What the agent has not acknowledged, oldest first.
+    owed: Vec<(u32, TaskStatus)>,
+}
+
+/// A cell's process.
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    sandboxes: BTreeMap<TaskKey, Sandbox>,
+}
+
+/// An agent's host.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) config: AgentConfig,
+    /// `None` while the process is down.
+    pub(crate) agent: Option<Agent>,
+    /// Numbers processes of the agent.
+    pub(crate) process: u32,
+    pub(crate) link: Option<ConnectionId>,
+    /// The earliest wake that is scheduled.
+    pub(crate) wake_at: Time,
+    /// What the disk holds, and what is being written to it.
+    disk: BTreeMap<RecordKey, Record>,
+    pub(crate) writing: Option<Checkpoint>,
+    pub(crate) cells: BTreeMap<CellId, Cell>,
+    runs: u64,
+}
+
+impl Host {
+    pub(crate) fn new(config: AgentConfig) -> Self {
+        Self {
+            config,
+            agent: None,
+            process: 0,
+            link: None,
+            wake_at: Time::MAX,
+            disk: BTreeMap::new(),
+            writing: None,
+            cells: BTreeMap::new(),
+            runs: 0,
+        }
+    }
+
+    /// Starts the agent's process from what the disk holds.
+    pub(crate) fn start(&mut self, now: Time, seed: u64) {
+        let mut state = Recovered::default();
+        for record in self.disk.values().cloned() {
+            match record {
+                Record::Agent(agent) => state.agent = Some(agent),
+                Record::Cell(cell) => state.cells.push(cell),
+                Record::Task(task) => state.tasks.push(*task),
+            }
+        }
+        self.process += 1;
+        self.wake_at = Time::MAX;
+        self.agent = Some(Agent::recover(self.config.clone(), seed, now, state));
+    }
+
+    /// The agent's process dies; what was on its way to the disk is lost.
+    pub(crate) fn crash(&mut self) {
+        self.agent = None;
+        self.writing = None;
+        self.process += 1;
+    }
+
+    /// The agent's core takes an event.
+    pub(crate) fn handle(&mut self, now: Time, event: Event, out: &mut Decisions) {
+        if let Some(agent) = &mut self.agent {
+            agent.handle(now, event, out);
+        }
+    }
+
+    /// Something to write, if the disk is not busy.
+    pub(crate) fn begin_to_write(&mut self) -> bool {
+        if self.writing.is_some() {
+            return false;
+        }
+        self.writing = self.agent.as_mut().and_then(Agent::take_checkpoint);
+        self.writing.is_some()
+    }
+
+    /// The disk has it. Answers what the core is to hear.
+    pub(crate) fn written(&mut self) -> Option<Event> {
+        let checkpoint = self.writing.take()?;
+        for change in checkpoint.changes {
+            match change {
+                Change::Put(record) => {
+                    self.disk.insert(record.key(), record);
+                }
+                Change::Delete(key) => {
+                    self.disk.remove(&key);
+                }
+            }
+        }
+        let sequence = checkpoint.sequence;
+        Some(Event::Committed { sequence })
+    }
+
+    pub(crate) fn cell_up(&mut self, cell: CellId) {
+        self.cells.insert(cell, Cell::default());
+    }
+
+    /// What a cell says first on a connection, followed by what is owed; or that it is not there.
+    pub(crate) fn greet(&self, cell: CellId) -> Vec<Event> {
+        let Some(process) = self.cells.get(&cell) else {
+            let message = "no such process".to_owned();
+            return vec![Event::CellFailed { cell, message }];
+        };
+        let reports = process
+            .sandboxes
+            .iter()
+            .map(|(key, sandbox)| SandboxReport {
+                key: key.clone(),
+                task: SharedTask::clone(&sandbox.task),
+                state: sandbox.state,
+            });
+        let hello = CellEvent::Hello {
+            pid: cell.0,
+            sandboxes: reports.collect(),
+        };
+        let owed = process.sandboxes.iter().flat_map(|(key, sandbox)| {
+            sandbox
+                .owed
+                .iter()
+                .map(|(sequence, status)| CellEvent::Update {
+                    key: key.clone(),
+                    sequence: *sequence,
+                    status: status.clone(),
+                })
+        });
+        [hello]
+            .into_iter()
+            .chain(owed)
+            .map(|event| Event::CellEvent { cell, event })
+            .collect()
+    }
+
+    /// A guest starts. Answers its run, and what the agent hears of it.
+    pub(crate) fn launch(
+        &mut self,
+        cell: CellId,
+        launch: SandboxLaunch,
+        now: Time,
+    ) -> Option<(u64, Event)> {
+        self.runs += 1;
+        let run = self.runs;
+        let process = self.cells.get_mut(&cell)?;
+        if process.sandboxes.contains_key(&launch.key) {
+            return None;
+        }
+        let sandbox = Sandbox {
+            task: launch.task,
+            state: TaskState::Staging,
+            sequence: 0,
+            run,
+            owed: Vec::new(),
+        };
+        process.sandboxes.insert(launch.key.clone(), sandbox);
+        let event = self.pass_into(cell, &launch.key, TaskState::Running, now)?;
+        Some((run, event))
+    }
+
+    /// A guest ends, if it is still that one and still runs. Answers what the agent hears of it.
+    pub(crate) fn guest_ends(
+        &mut self,
+        cell: CellId,
+        key: &TaskKey,
+        run: Option<u64>,
+        state: TaskState,
+        now: Time,
+    ) -> Option<Event> {
+        let sandbox = self.cells.get(&cell)?.sandboxes.get(key)?;
+        if sandbox.state.is_terminal() || run.is_some_and(|run| run != sandbox.run) {
+            return None;
+        }
+        self.pass_into(cell, key, state, now)
+    }
+
+    fn pass_into(
+        &mut self,
+        cell: CellId,
+        key: &TaskKey,
+        state: TaskState,
+        now: Time,
+    ) -> Option<Event> {
+        let sandbox = self.cells.get_mut(&cell)?.sandboxes.get_mut(key)?;
+        sandbox.state = state;
+        sandbox.sequence += 1;
+        let mut status = TaskStatus::new(key.task.clone(), state, StatusSource::Cell, now);
+        if state == TaskState::Failed {
+            status = status.because(TaskReason::Trap, "unreachable executed");
+        }
+        sandbox.owed.push((sandbox.sequence, status.clone()));
+        let event = CellEvent::Update {
+            key: key.clone(),
+            sequence: sandbox.sequence,
+            status,
+        };
+        Some(Event::CellEvent { cell, event })
+    }
+
+    /// The agent has statuses safe: a sandbox whose end is among them is forgotten.
+    pub(crate) fn acknowledged(&mut self, cell: CellId, key: &TaskKey, sequence: u32) {
+        let Some(process) = self.cells.get_mut(&cell) else {
+            return;
+        };
+        let Some(sandbox) = process.sandboxes.get_mut(key) else {
+            return;
+        };
+        sandbox.owed.retain(|(owed, _)| *owed > sequence);
+        if sandbox.state.is_terminal() && sandbox.owed.is_empty() {
+            process.sandboxes.remove(key);
+        }
+    }
+
+    /// Whether the cell was told to retire and may: nothing runs and nothing is owed.
+    pub(crate) fn is_empty(&self, cell: CellId) -> bool {
+        self.cells
+            .get(&cell)
+            .is_none_or(|process| process.sandboxes.is_empty())
+    }
+
+    /// How many guests run on this host.
+    pub(crate) fn guests(&self) -> usize {
+        let sandboxes = self.cells.values().flat_map(|cell| cell.sandboxes.values());
+        sandboxes
+            .filter(|sandbox| !sandbox.state.is_terminal())
+            .count()
+    }
+
+    /// Answers that a bundle is there.
+    pub(crate) fn bundle_ready(bundle: BundleKey) -> Event {
+        let compiled = PathBuf::from("compiled");
+        Event::BundleReady { bundle, compiled }
+    }
+}
+
+/// How long things on a host take.
+pub(crate) const CELL_START: Duration = Duration::from_millis(8);
+pub(crate) const CELL_HOP: Duration = Duration::from_micros(30);
+pub(crate) const BUNDLE_FETCH: Duration = Duration::from_millis(120);
+pub(crate) const DISK_FLUSH: Duration = Duration::from_millis(4);
+pub(crate) const PROCESS_START: Duration = Duration::from_millis(1500);

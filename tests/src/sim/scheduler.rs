@@ -1,0 +1,275 @@
+//! A scheduler stand-in: gets its jobs done through whatever happens, the way a careful SDK would. It
+//! acknowledges, reconciles, launches again under a new id what was lost, and wants no offers while it
+//! has nothing to launch.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use nesos_master_core::ConnectionId;
+use nesos_types::bundle::Digest;
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::{AgentId, FrameworkId, TaskId};
+use nesos_types::message::{SchedulerCall, SchedulerEvent};
+use nesos_types::offer::{Filters, Offer, Operation};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::task::{SharedTask, TaskInfo, TaskState, TaskStatus};
+use nesos_types::time::Time;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// How often to ask for the state of tasks that nothing is heard of.
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long to wait before connecting again.
+const RECONNECT_AFTER: Duration = Duration::from_millis(700);
+
+/// One try to get a job done.
+#[derive(Debug)]
+struct Attempt {
+    job: usize,
+    /// The latest state that was heard.
+    state: TaskState,
+    agent: Option<AgentId>,
+    kill: bool,
+    /// It ended, or was given up.
+    over: bool,
+}
+
+/// A job: wants one attempt to finish.
+#[derive(Clone, Copy, Debug, Default)]
+struct Job {
+    attempts: u32,
+    done: bool,
+}
+
+/// A scheduler.
+#[derive(Debug)]
+pub(crate) struct SimScheduler {
+    info: FrameworkInfo,
+    id: Option<FrameworkId>,
+    pub(crate) link: Option<ConnectionId>,
+    subscribed: bool,
+    suppressed: bool,
+    wanted: Resources,
+    jobs: Vec<Job>,
+    /// Jobs to launch an attempt for.
+    queue: VecDeque<usize>,
+    attempts: BTreeMap<TaskId, Attempt>,
+    /// Attempts that are not over.
+    open: BTreeSet<TaskId>,
+    pub(crate) jobs_done: usize,
+    /// When to connect, or to reconcile.
+    pub(crate) wake_at: Time,
+    kills_per_mille: u32,
+}
+
+impl SimScheduler {
+    pub(crate) fn new(name: String, role: Role, jobs: usize, cpu_milli: u64, now: Time) -> Self {
+        let mut info = FrameworkInfo::new(name, [role]);
+        // Through any fault of the simulation: what is tested is that nothing is lost.
+        info.failover_timeout = Duration::from_secs(7 * 24 * 3600);
+        Self {
+            info,
+            id: None,
+            link: None,
+            subscribed: false,
+            suppressed: false,
+            wanted: Resources::new(cpu_milli, 64 << 20),
+            jobs: vec![Job::default(); jobs],
+            queue: (0..jobs).collect(),
+            attempts: BTreeMap::new(),
+            open: BTreeSet::new(),
+            jobs_done: 0,
+            wake_at: now,
+            kills_per_mille: 0,
+        }
+    }
+
+    pub(crate) fn changing_its_mind(mut self, kills_per_mille: u32) -> Self {
+        self.kills_per_mille = kills_per_mille;
+        self
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.jobs_done == self.jobs.len() && self.open.is_empty()
+    }
+
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The connection stands.
+    pub(crate) fn connected(&mut self, link: ConnectionId, now: Time) -> SchedulerCall {
+        self.link = Some(link);
+        self.wake_at = now + RECONCILE_EVERY;
+        self.suppressed = self.queue.is_empty();
+        let roles = self.info.roles.clone();
+        SchedulerCall::Subscribe {
+            framework: self.id,
+            info: self.info.clone(),
+            suppressed: if self.suppressed { roles } else { [].into() },
+        }
+    }
+
+    /// The connection is over, or could not be made.
+    pub(crate) fn disconnected(&mut self, now: Time) {
+        self.link = None;
+        self.subscribed = false;
+        self.wake_at = now + RECONNECT_AFTER;
+    }
+
+    /// Its moment has come and it is connected: asks what became of its tasks.
+    pub(crate) fn woken(&mut self, now: Time) -> Vec<SchedulerCall> {
+        self.wake_at = now + RECONCILE_EVERY;
+        let mut calls = vec![SchedulerCall::Heartbeat];
+        calls.extend(self.reconcile());
+        calls
+    }
+
+    fn reconcile(&self) -> Option<SchedulerCall> {
+        let asked = self.open.iter();
+        let tasks: Vec<_> = asked
+            .map(|id| (id.clone(), self.attempts[id].agent))
+            .collect();
+        (self.subscribed && !tasks.is_empty()).then_some(SchedulerCall::Reconcile { tasks })
+    }
+
+    pub(crate) fn hear(
+        &mut self,
+        event: SchedulerEvent,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<SchedulerCall> {
+        match event {
+            SchedulerEvent::Subscribed { framework, .. } => {
+                assert!(self.id.is_none_or(|id| id == framework));
+                self.id = Some(framework);
+                self.subscribed = true;
+                self.reconcile().into_iter().collect()
+            }
+            SchedulerEvent::Offers(offers) => self.use_offers(offers, rng),
+            SchedulerEvent::Update(status) => self.note(status),
+            SchedulerEvent::Refused(refusal) => {
+                panic!("{}: refused: {refusal}", self.info.name)
+            }
+            SchedulerEvent::Heartbeat => vec![SchedulerCall::Heartbeat],
+            SchedulerEvent::Rescind(_) | SchedulerEvent::AgentLost(_) => Vec::new(),
+        }
+    }
+
+    fn use_offers(&mut self, offers: Vec<Offer>, rng: &mut ChaCha8Rng) -> Vec<SchedulerCall> {
+        let mut calls = Vec::with_capacity(offers.len() + 1);
+        for offer in offers {
+            assert_eq!(Some(offer.framework), self.id, "an offer of another");
+            assert!(self.info.roles.contains(&offer.role));
+            let (id, agent) = (offer.id, offer.agent);
+            let tasks = self.fill(offer.resources, agent);
+            if tasks.is_empty() {
+                let (offers, filters) = (vec![id], Filters::default());
+                calls.push(SchedulerCall::Decline { offers, filters });
+                continue;
+            }
+            let changed_mind = rng.random_ratio(self.kills_per_mille, 1000);
+            let regretted = tasks.first().filter(|_| changed_mind).map(|t| t.id.clone());
+            calls.push(SchedulerCall::Accept {
+                offers: vec![id],
+                operations: vec![Operation::Launch(tasks)],
+                filters: Filters::default(),
+            });
+            if let Some(task) = regretted {
+                self.attempts.get_mut(&task).expect("just made").kill = true;
+                let grace = Some(Duration::from_secs(1));
+                calls.push(SchedulerCall::Kill { task, grace });
+            }
+        }
+        if self.queue.is_empty() && !self.suppressed {
+            self.suppressed = true;
+            calls.push(SchedulerCall::Suppress { roles: [].into() });
+        }
+        calls
+    }
+
+    /// As many tasks as the offer holds.
+    fn fill(&mut self, mut remaining: Resources, agent: AgentId) -> Vec<SharedTask> {
+        let mut tasks = Vec::new();
+        while let Some(rest) = remaining.checked_sub(&self.wanted) {
+            let Some(job) = self.queue.pop_front() else {
+                break;
+            };
+            remaining = rest;
+            tasks.push(self.attempt(job, agent));
+        }
+        tasks
+    }
+
+    fn attempt(&mut self, job: usize, agent: AgentId) -> SharedTask {
+        self.jobs[job].attempts += 1;
+        let id = format!("job-{job}-{}", self.jobs[job].attempts);
+        let id: TaskId = id.parse().expect("a task id");
+        let attempt = Attempt {
+            job,
+            state: TaskState::Staging,
+            agent: Some(agent),
+            kill: false,
+            over: false,
+        };
+        self.attempts.insert(id.clone(), attempt);
+        self.open.insert(id.clone());
+        let digest = Digest([7; 32]);
+        SharedTask::new(TaskInfo::new(id, digest, self.wanted.clone()))
+    }
+
+    /// A status: acknowledged first, then believed.
+    fn note(&mut self, status: TaskStatus) -> Vec<SchedulerCall> {
+        let mut calls = Vec::new();
+        if let (Some(update), Some(agent)) = (status.update, status.agent) {
+            let task = status.task.clone();
+            calls.push(SchedulerCall::Acknowledge {
+                agent,
+                task,
+                update,
+            });
+        }
+        let name = &self.info.name;
+        let attempt = self.attempts.get_mut(&status.task);
+        let attempt = attempt.unwrap_or_else(|| panic!("{name}: a status of {:?}", status.task));
+        if attempt.over {
+            // Given up, and yet it lives: it came back with its agent.
+            if status.state == TaskState::Running && status.update.is_none() {
+                let (task, grace) = (status.task, None);
+                calls.push(SchedulerCall::Kill { task, grace });
+            }
+            return calls;
+        }
+        assert_ne!(status.state, TaskState::Error, "{name}: {status:?}");
+        attempt.state = status.state;
+        attempt.agent = status.agent.or(attempt.agent);
+        let (job, killed) = (attempt.job, attempt.kill);
+        match status.state {
+            TaskState::Finished => self.end(&status.task, job, true),
+            TaskState::Killed if killed => self.end(&status.task, job, true),
+            TaskState::Unknown => self.end(&status.task, job, false),
+            state if state.is_terminal() => self.end(&status.task, job, false),
+            _ => {}
+        }
+        if !self.queue.is_empty() && self.suppressed {
+            self.suppressed = false;
+            calls.push(SchedulerCall::Revive { roles: [].into() });
+        }
+        calls
+    }
+
+    fn end(&mut self, task: &TaskId, job: usize, done: bool) {
+        self.attempts.get_mut(task).expect("known").over = true;
+        self.open.remove(task);
+        if self.jobs[job].done {
+            return;
+        }
+        if done {
+            self.jobs[job].done = true;
+            self.jobs_done += 1;
+        } else {
+            self.queue.push_back(job);
+        }
+    }
+}

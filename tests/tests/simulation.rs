@@ -1,0 +1,52 @@
+//! Simulations of a whole cluster: real cores, virtual time, faults from a seed.
+
+use std::time::Duration;
+
+use nesos_tests::sim::{Faults, Options, run, seed_or};
+
+#[test]
+fn a_thousand_agents_without_faults() {
+    let options = Options::new(seed_or(1), 1000, 20, 500).checked_every(20_000);
+    let outcome = run(&options);
+    assert_eq!(outcome.jobs_done, 10_000);
+    assert_eq!(outcome.attempts, 10_000, "each job took one task");
+}
+
+#[test]
+fn a_thousand_agents_through_all_faults() {
+    let every = Duration::from_secs(1);
+    let faults = Faults::all(every, Duration::from_secs(300));
+    let options = Options::new(seed_or(2), 1000, 20, 500).with_faults(faults);
+    let outcome = run(&options.checked_every(20_000));
+    assert_eq!(outcome.jobs_done, 10_000);
+    assert!(outcome.faults > 100);
+}
+
+#[test]
+fn small_clusters_through_dense_faults() {
+    let first = seed_or(100);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 40,
+    };
+    for seed in seeds {
+        let every = Duration::from_millis(700);
+        let faults = Faults::all(every, Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+    }
+}
+
+#[test]
+fn a_seed_replays_itself() {
+    let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(60));
+    let options = Options::new(seed_or(3), 20, 4, 50).with_faults(faults);
+    let first = run(&options);
+    assert_eq!(first, run(&options));
+    let other = Options {
+        seed: options.seed + 1,
+        ..options
+    };
+    assert_ne!(first.digest, run(&other).digest);
+}
