@@ -198,11 +198,7 @@ fn memory(caller: &mut Caller<'_, World>) -> Result<Memory, wasmtime::Error> {
         .ok_or_else(|| wasmtime::format_err!("the module exports no memory"))
 }
 
-fn poke(
-    caller: &mut Caller<'_, World>,
-    at: usize,
-    bytes: &[u8],
-) -> Result<(), wasmtime::Error> {
+fn poke(caller: &mut Caller<'_, World>, at: usize, bytes: &[u8]) -> Result<(), wasmtime::Error> {
     Ok(memory(caller)?.write(caller, at, bytes)?)
 }
 

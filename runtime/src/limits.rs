@@ -73,11 +73,6 @@ impl MemoryAccount {
         self.refused
     }
 
-    /// The bytes that the sandbox may have.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
-
     /// Charges `bytes` if they fit.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         if self.used.saturating_add(bytes) > self.limit {

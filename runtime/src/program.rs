@@ -15,8 +15,9 @@ use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Pr
 
 use crate::engine::{Engines, Flavour};
 use crate::exit::Exit;
-use crate::guest::Guest;
+use crate::guest::{Guest, World};
 use crate::limits::TABLE_ELEMENT_BYTES;
+use crate::wasi::{WasiError, WasiSpec, p1};
 
 /// The unit in which modules state the sizes of their memories.
 const WASM_PAGE_BYTES: u64 = 64 << 10;
@@ -54,6 +55,13 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
+    /// What a guest of this program reaches of the world outside.
+    pub(crate) fn make_world(&self, spec: WasiSpec) -> Result<World, WasiError> {
+        match &self.kind {
+            Kind::Module { .. } => p1::Ctx::new(spec).map(World::Module),
+        }
+    }
+
     /// Whether the guest can learn that it should stop. A WASI command cannot: it has no way to ask.
     pub(crate) fn hears_stop(&self) -> bool {
         match &self.kind {
@@ -146,7 +154,7 @@ impl Programs {
         let (flavour, module) = self.map_module(image, metering)?;
         let start = start_of(&module)
             .map_err(|why| Box::new(Exit::invalid(TaskReason::InvalidModule, why)))?;
-        let linker = Linker::new(module.engine());
+        let linker = self.linker(&module)?;
         let pre = linker.instantiate_pre(&module).map_err(|error| {
             Box::new(Exit::invalid(
                 TaskReason::ImportUnsatisfied,
@@ -160,6 +168,18 @@ impl Programs {
             minimum_bytes: minimum_bytes(&needs),
             kind: Kind::Module { pre, start },
         })
+    }
+
+    /// Everything that modules may import.
+    fn linker(&self, module: &Module) -> Result<Linker<Guest>, Box<Exit>> {
+        let mut linker = Linker::new(module.engine());
+        p1::add_to_linker(&mut linker, Guest::p1).map_err(|error| {
+            Box::new(Exit::dropped(
+                TaskReason::LaunchFailed,
+                format!("{error:#}"),
+            ))
+        })?;
+        Ok(linker)
     }
 
     /// Maps a module with the engine that it was compiled for. The image itself knows which: it names

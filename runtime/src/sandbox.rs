@@ -13,6 +13,7 @@ use nesos_types::task::{SharedTask, TaskReason};
 
 use crate::determinism::Determinism;
 use crate::exit::Exit;
+use crate::wasi::{Stdin, Stdout};
 
 pub(crate) use control::{Control, Order};
 pub(crate) use run::{Host, run};
@@ -28,6 +29,12 @@ pub struct SandboxSpec {
     pub compiled: PathBuf,
     /// The guest's writable `/`, under its disk quota.
     pub root: PathBuf,
+    /// Where stdin comes from.
+    pub stdin: Stdin,
+    /// Where stdout goes.
+    pub stdout: Stdout,
+    /// Where stderr goes.
+    pub stderr: Stdout,
     /// The rate at which `Metering::Fuel` fills the bucket: units per second of one CPU.
     pub fuel_per_cpu_second: u64,
     /// Time and randomness instead of the host's.

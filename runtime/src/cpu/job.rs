@@ -22,7 +22,7 @@ pub(crate) struct Share {
     pub(crate) fuel_per_second: Option<u64>,
 }
 
-/// What a job has used; written by the thread that polls it, read by anyone.
+/// What a job and the guest in it have used; written by the thread that polls it, read by anyone.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     /// CPU time, in nanoseconds.
@@ -31,6 +31,10 @@ pub(crate) struct Meter {
     pub(crate) fuel: AtomicU64,
     /// Bytes of memory, at most.
     pub(crate) peak_memory_bytes: AtomicU64,
+    /// Bytes on disk, at most.
+    pub(crate) peak_disk_bytes: AtomicU64,
+    /// Bytes written to stdout and stderr.
+    pub(crate) output_bytes: AtomicU64,
 }
 
 /// The states in which a wake-up finds a job.

@@ -2,61 +2,13 @@
 
 use std::fmt;
 
-/// The functions of WASI 0.1.
-const WASI_0_1: [&str; 46] = [
-    "args_get",
-    "args_sizes_get",
-    "clock_res_get",
-    "clock_time_get",
-    "environ_get",
-    "environ_sizes_get",
-    "fd_advise",
-    "fd_allocate",
-    "fd_close",
-    "fd_datasync",
-    "fd_fdstat_get",
-    "fd_fdstat_set_flags",
-    "fd_fdstat_set_rights",
-    "fd_filestat_get",
-    "fd_filestat_set_size",
-    "fd_filestat_set_times",
-    "fd_pread",
-    "fd_prestat_dir_name",
-    "fd_prestat_get",
-    "fd_pwrite",
-    "fd_read",
-    "fd_readdir",
-    "fd_renumber",
-    "fd_seek",
-    "fd_sync",
-    "fd_tell",
-    "fd_write",
-    "path_create_directory",
-    "path_filestat_get",
-    "path_filestat_set_times",
-    "path_link",
-    "path_open",
-    "path_readlink",
-    "path_remove_directory",
-    "path_rename",
-    "path_symlink",
-    "path_unlink_file",
-    "poll_oneoff",
-    "proc_exit",
-    "proc_raise",
-    "random_get",
-    "sched_yield",
-    "sock_accept",
-    "sock_recv",
-    "sock_send",
-    "sock_shutdown",
-];
+use crate::wasi::p1::FUNCTIONS;
 
 /// The packages of WASI 0.2 and 0.3 that components may import.
 const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 /// The module name of WASI 0.1.
-pub(super) const WASI_0_1_MODULE: &str = "wasi_snapshot_preview1";
+pub(super) use crate::wasi::p1::MODULE as WASI_0_1_MODULE;
 
 /// An import that nobody provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +46,7 @@ pub(super) fn sentence(missing: &[MissingImport]) -> String {
 /// What is missing if a core module's function import is not provided.
 pub(super) fn missing_function(module: &str, name: &str) -> Option<MissingImport> {
     let provided = match module {
-        WASI_0_1_MODULE => WASI_0_1.contains(&name),
+        WASI_0_1_MODULE => FUNCTIONS.contains(&name),
         "wasi" => name == "thread-spawn",
         _ => false,
     };

@@ -121,11 +121,6 @@ impl Control {
         self.drop_now.load(Ordering::Acquire)
     }
 
-    /// Whether the guest should stop by itself: what the guest SDK's question is answered with.
-    pub(crate) fn is_asked_to_stop(&self) -> bool {
-        self.orders().order.is_some()
-    }
-
     pub(crate) fn usage(&self) -> Usage {
         let wall_ns = match (
             self.final_wall_ns.load(Ordering::Relaxed),
@@ -139,8 +134,8 @@ impl Control {
             wall_ns,
             fuel: self.meter.fuel.load(Ordering::Relaxed),
             peak_memory_bytes: self.meter.peak_memory_bytes.load(Ordering::Relaxed),
-            peak_disk_bytes: 0,
-            output_bytes: 0,
+            peak_disk_bytes: self.meter.peak_disk_bytes.load(Ordering::Relaxed),
+            output_bytes: self.meter.output_bytes.load(Ordering::Relaxed),
         }
     }
 

@@ -3,21 +3,27 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use nesos_types::limits::Metering;
-use nesos_types::task::TaskReason;
+use nesos_types::task::{TaskInfo, TaskReason};
 use tokio::sync::Semaphore;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{AsContext, Store, StoreContext, ThrownException, Trap, UpdateDeadline};
 
 use crate::cpu::{FUEL_PER_QUANTUM, this_quantum_ns};
 use crate::exit::{Circumstances, Exit};
-use crate::guest::Guest;
+use crate::guest::{Guest, World};
 use crate::limits::{Bytes, FIXED_BYTES, MemoryAccount};
 use crate::program::{Kind, Program, Programs};
+use crate::wasi::{self, WasiError, WasiSpec};
 
 use super::{Control, Observer, Order, SandboxSpec};
+
+/// Descriptors of one sandbox: they are a resource of the whole process.
+const MAX_DESCRIPTORS: usize = 256;
+
+/// Files and directories of one sandbox whose task does not say how many.
+const DEFAULT_MAX_FILES: u64 = 100_000;
 
 /// What all sandboxes of a process draw on.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub(crate) async fn run(
         control: control.clone(),
     };
     let exit = match admitted(&host, &control).await {
-        Some(_slot) => course(&host, &spec, &mut report, &control).await,
+        Some(_slot) => course(&host, spec, &mut report, &control).await,
         None => Err(Box::new(killed_during_launch(&control))),
     };
     report.exited(exit.unwrap_or_else(|exit| *exit));
@@ -59,27 +65,25 @@ async fn admitted<'a>(
 /// From preparation to the end of the guest. The store is gone when this returns.
 async fn course(
     host: &Host,
-    spec: &SandboxSpec,
+    spec: SandboxSpec,
     report: &mut Report,
     control: &Arc<Control>,
 ) -> Result<Exit, Box<Exit>> {
-    let program = host
-        .programs
-        .get(&spec.compiled, spec.task.limits.metering)?;
-    check_limits(spec, &program)?;
+    let task = spec.task.clone();
+    let program = host.programs.get(&spec.compiled, task.limits.metering)?;
+    check_limits(&task, &program)?;
     let mut store = make_store(spec, &program, control)?;
-    if !control.start(spec.task.limits.timeout, program.hears_stop()) {
+    if !control.start(task.limits.timeout, program.hears_stop()) {
         return Err(Box::new(killed_during_launch(control)));
     }
     report.running();
     let ended = unless_dropped(control, enter(&program, &mut store)).await;
-    let exit = match ended {
-        Some(ended) => exit_of(ended, &circumstances(spec, &store)),
+    publish(store.as_context());
+    Ok(match ended {
+        Some(ended) => exit_of(ended, &circumstances(&task, store.data())),
         // The order that it was dropped for says the rest.
         None => Exit::failed(TaskReason::CellTerminated, ""),
-    };
-    account_at_end(control, &store);
-    Ok(exit)
+    })
 }
 
 /// Polls `future` until the guest is to be dropped.
@@ -95,8 +99,8 @@ async fn unless_dropped<F: Future>(control: &Control, future: F) -> Option<F::Ou
 }
 
 /// Refuses what could never run and what would not be enforced.
-fn check_limits(spec: &SandboxSpec, program: &Program) -> Result<(), Box<Exit>> {
-    let memory = spec.task.resources.mem_bytes;
+fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
+    let memory = task.resources.mem_bytes;
     let needs = program.minimum_bytes.saturating_add(FIXED_BYTES);
     if needs > memory {
         let message = format!(
@@ -108,8 +112,8 @@ fn check_limits(spec: &SandboxSpec, program: &Program) -> Result<(), Box<Exit>> 
         );
         return Err(Box::new(Exit::invalid(TaskReason::MemoryLimit, message)));
     }
-    let metering = spec.task.limits.metering;
-    let wants_fuel = spec.task.limits.fuel.is_some() || metering == Metering::Fuel;
+    let metering = task.limits.metering;
+    let wants_fuel = task.limits.fuel.is_some() || metering == Metering::Fuel;
     if wants_fuel && !program.flavour.counts_fuel() {
         let message = if metering == Metering::Time {
             "a task that is metered by time alone cannot have a limit of fuel"
@@ -122,33 +126,73 @@ fn check_limits(spec: &SandboxSpec, program: &Program) -> Result<(), Box<Exit>> 
 }
 
 fn make_store(
-    spec: &SandboxSpec,
+    spec: SandboxSpec,
     program: &Program,
     control: &Control,
 ) -> Result<Store<Guest>, Box<Exit>> {
-    let fuel = spec.task.limits.fuel.unwrap_or(u64::MAX);
+    let counts_fuel = program.flavour.counts_fuel();
+    let fuel = if counts_fuel {
+        spec.task.limits.fuel.unwrap_or(u64::MAX)
+    } else {
+        0
+    };
     let guest = Guest {
         memory: MemoryAccount::new(spec.task.resources.mem_bytes, control.meter.clone()),
         meter: control.meter.clone(),
         fuel,
+        world: make_world(spec, program)?,
     };
     let mut store = Store::try_new(&program.engine, guest).map_err(launch_failed)?;
     store.limiter(|guest| &mut guest.memory);
-    store.set_epoch_deadline(1);
-    if program.flavour.counts_fuel() {
+    if counts_fuel {
         store.set_fuel(fuel).map_err(launch_failed)?;
+        let every = Some(FUEL_PER_QUANTUM);
         store
-            .fuel_async_yield_interval(Some(FUEL_PER_QUANTUM))
+            .fuel_async_yield_interval(every)
             .map_err(launch_failed)?;
-        store.epoch_deadline_callback(|store| {
-            let burnt = store.data().fuel - store.get_fuel()?;
-            store.data().meter.fuel.store(burnt, Ordering::Relaxed);
-            Ok(UpdateDeadline::Yield(1))
-        });
-    } else {
-        store.epoch_deadline_async_yield_and_update(1);
     }
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        publish(store.as_context());
+        Ok(UpdateDeadline::Yield(1))
+    });
     Ok(store)
+}
+
+/// Lets the meter show what the store knows.
+fn publish(store: StoreContext<'_, Guest>) {
+    store.data().publish(store.get_fuel().unwrap_or(0));
+}
+
+fn make_world(spec: SandboxSpec, program: &Program) -> Result<World, Box<Exit>> {
+    let task = &spec.task;
+    let wasi = WasiSpec {
+        args: task.args.clone(),
+        env: task.env.clone(),
+        root: spec.root,
+        mounts: task.mounts.clone(),
+        stdin: spec.stdin,
+        stdout: spec.stdout,
+        stderr: spec.stderr,
+        disk_bytes: task.resources.disk_bytes,
+        max_files: task.limits.files.unwrap_or(DEFAULT_MAX_FILES),
+        max_descriptors: MAX_DESCRIPTORS,
+        determinism: spec.determinism,
+    };
+    program.make_world(wasi).map_err(|error| {
+        let reason = match error {
+            WasiError::Mount { .. } => TaskReason::LaunchFailed,
+            WasiError::TooManyMounts | WasiError::TooLong => TaskReason::TaskInvalid,
+        };
+        let message = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        Box::new(match reason {
+            TaskReason::TaskInvalid => Exit::invalid(reason, message),
+            _ => Exit::dropped(reason, message),
+        })
+    })
 }
 
 fn launch_failed(error: wasmtime::Error) -> Box<Exit> {
@@ -185,39 +229,43 @@ async fn enter(program: &Program, store: &mut Store<Guest>) -> Ended {
     }
 }
 
-fn circumstances(spec: &SandboxSpec, store: &Store<Guest>) -> Circumstances {
+fn circumstances(task: &TaskInfo, guest: &Guest) -> Circumstances {
     Circumstances {
-        memory_refused: store.data().memory.last_refused(),
-        memory_bytes: spec.task.resources.mem_bytes,
-        disk_exceeded: false,
-        disk_bytes: spec.task.resources.disk_bytes,
-        fuel: spec.task.limits.fuel,
+        memory_refused: guest.memory.last_refused(),
+        memory_bytes: task.resources.mem_bytes,
+        disk_exceeded: guest.world.quota().was_exceeded(),
+        disk_bytes: task.resources.disk_bytes,
+        fuel: task.limits.fuel,
     }
 }
 
 fn exit_of(ended: Ended, circumstances: &Circumstances) -> Exit {
     match ended {
         Ended::Returned => Exit::exited(0),
-        Ended::Raised(error) => circumstances.of_error(&error),
+        Ended::Raised(error) => raised(&error, circumstances),
         // A start function is the guest's code: it may trap, exhaust its fuel or exit.
-        Ended::NotInstantiated(error) if is_guests_own(&error) => circumstances.of_error(&error),
-        Ended::NotInstantiated(error) => match circumstances.memory_refused {
-            Some(_) => circumstances.of_error(&error),
-            None => Exit::failed(TaskReason::InstantiateFailed, format!("{error:#}")),
-        },
+        Ended::NotInstantiated(error) if is_guests_own(&error, circumstances) => {
+            raised(&error, circumstances)
+        }
+        Ended::NotInstantiated(error) => {
+            Exit::failed(TaskReason::InstantiateFailed, format!("{error:#}"))
+        }
     }
 }
 
-fn is_guests_own(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::Trap>() || error.is::<wasmtime::ThrownException>()
+fn raised(error: &wasmtime::Error, circumstances: &Circumstances) -> Exit {
+    match wasi::exit_code(error) {
+        // As POSIX has it, and every shell: the low eight bits.
+        Some(code) => circumstances.of_code(code.to_le_bytes()[0]),
+        None => circumstances.of_error(error),
+    }
 }
 
-/// Adds to the meter what only shows while the guest's last quantum is still running.
-fn account_at_end(control: &Control, store: &Store<Guest>) {
-    if let Ok(left) = store.get_fuel() {
-        let burnt = store.data().fuel - left;
-        control.meter.fuel.store(burnt, Ordering::Relaxed);
-    }
+fn is_guests_own(error: &wasmtime::Error, circumstances: &Circumstances) -> bool {
+    error.is::<Trap>()
+        || error.is::<ThrownException>()
+        || wasi::exit_code(error).is_some()
+        || circumstances.memory_refused.is_some()
 }
 
 fn killed_during_launch(control: &Control) -> Exit {

@@ -95,6 +95,9 @@ impl Bench {
             task: task.into(),
             compiled,
             root: self.directory.path().join("root"),
+            stdin: Stdin::Empty,
+            stdout: Stdout::Null,
+            stderr: Stdout::Null,
             fuel_per_cpu_second: 1_000_000_000,
             determinism: None,
         };
