@@ -12,7 +12,7 @@
 //! While it runs, the books of the master are checked after each event and the whole state of all
 //! cores from time to time. At the end every job must be done, and nothing may be left behind.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nesos_master_core::MasterConfig;
 
@@ -117,20 +117,25 @@ pub fn run(options: &Options) -> Outcome {
 pub struct Measured {
     /// What it came to.
     pub outcome: Outcome,
-    /// Wall-clock time of the run. The simulator has one thread and waits for nothing, so that this
-    /// is CPU time unless the machine is busy with something else.
-    pub elapsed: Duration,
+    /// CPU time of the run. The simulator has one thread and waits for nothing.
+    pub cpu_time: Duration,
 }
 
 /// Runs a simulation and measures it.
 #[must_use]
 pub fn measure(options: &Options) -> Measured {
-    let began = Instant::now();
+    let began = cpu_time();
     let outcome = run(options);
     Measured {
         outcome,
-        elapsed: began.elapsed(),
+        cpu_time: cpu_time().saturating_sub(began),
     }
+}
+
+/// The CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// The seed to begin with: that of `NESOS_SIM_SEED`, else the given one.

@@ -26,7 +26,7 @@ pub(crate) mod quantities;
 mod run;
 mod share;
 
-use filters::Filters;
+use filters::{Epoch, Filters};
 use policy::Policy;
 
 /// How many idle agents one cycle looks at again although nothing is known to have changed.
@@ -42,21 +42,22 @@ pub(crate) struct Client {
     /// Its framework subscribes in this role still.
     pub(crate) subscribed: bool,
     pub(crate) suppressed: bool,
-    pub(crate) filters: Filters,
+    /// Tells the refusals that it stands by from older ones.
+    pub(crate) epoch: Epoch,
     /// How many tasks and offers hold resources in its name. While there are any it is kept, even
     /// when the framework has left the role.
     pub(crate) holdings: usize,
 }
 
 impl Client {
-    pub(crate) fn new(framework: FrameworkSlot, role: Role) -> Self {
+    pub(crate) fn new(framework: FrameworkSlot, role: Role, epoch: Epoch) -> Self {
         Self {
             framework,
             role,
             connected: false,
             subscribed: false,
             suppressed: false,
-            filters: Filters::default(),
+            epoch,
             holdings: 0,
         }
     }
@@ -80,6 +81,7 @@ impl Client {
 pub(crate) struct Allocator {
     pub(crate) clients: Table<ClientSlot, Client>,
     pub(crate) policy: Box<dyn Policy>,
+    pub(crate) filters: Filters,
     /// Agents with something to offer.
     idle: BTreeSet<AgentSlot>,
     /// Idle agents that the next run looks at.
@@ -99,6 +101,7 @@ impl Allocator {
         Self {
             clients: Table::new(),
             policy,
+            filters: Filters::default(),
             idle: BTreeSet::new(),
             candidates: BTreeSet::new(),
             due: None,
@@ -200,15 +203,28 @@ pub(crate) enum AgentBlocked {
     BelowMinimum,
 }
 
-/// What keeps the resources of one agent from one client when nothing else does.
-pub(crate) fn pair_blocked(
-    client: &Client,
+impl Allocator {
+    /// What keeps the resources of one agent from one client when nothing else does.
+    pub(crate) fn pair_blocked(
+        &self,
+        client: ClientSlot,
+        slot: AgentSlot,
+        agent: &Agent,
+        now: Time,
+    ) -> Option<Blocked> {
+        let epoch = self.clients[client].epoch;
+        pair_blocked(&self.filters, (client, epoch), slot, agent, now)
+    }
+}
+
+fn pair_blocked(
+    filters: &Filters,
+    (client, epoch): (ClientSlot, Epoch),
     slot: AgentSlot,
     agent: &Agent,
     now: Time,
 ) -> Option<Blocked> {
-    client
-        .filters
-        .blocks(slot, &agent.free, now)
+    filters
+        .blocks(client, epoch, slot, &agent.free, now)
         .map(|until| Blocked::Filtered { until })
 }

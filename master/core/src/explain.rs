@@ -7,7 +7,7 @@ use nesos_types::role::Role;
 use nesos_types::time::Time;
 use serde::Serialize;
 
-use crate::allocator::{AgentBlocked, agent_blocked, pair_blocked};
+use crate::allocator::{AgentBlocked, agent_blocked};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
@@ -147,7 +147,10 @@ impl Master {
                 agent_blocked(&self.agents[agent], &self.offers, &self.config)
                     .map(|blocked| self.put(blocked, client.framework))
             })
-            .or_else(|| pair_blocked(client, agent, &self.agents[agent], self.now))
+            .or_else(|| {
+                let free = &self.agents[agent];
+                self.allocator.pair_blocked(slot, agent, free, self.now)
+            })
             .unwrap_or(Blocked::NextInLine)
     }
 

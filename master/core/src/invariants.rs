@@ -6,8 +6,8 @@ use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
 use crate::agents::Link;
+use crate::allocator::agent_blocked;
 use crate::allocator::quantities::Quantities;
-use crate::allocator::{agent_blocked, pair_blocked};
 use crate::deadlines::Deadline;
 use crate::master::{Master, Peer};
 use crate::registry::{AgentFact, FrameworkFact};
@@ -219,10 +219,8 @@ impl Master {
                 .iter()
                 .map(|(slot, offer)| (offer.expires, Deadline::Offer(slot))),
         );
-        for (client, state) in self.allocator.clients.iter() {
-            let filters = state.filters.deadlines();
-            expected.extend(filters.map(|(at, agent)| (at, Deadline::Filter(client, agent))));
-        }
+        let filters = self.allocator.filters.deadlines();
+        expected.extend(filters.map(|(at, client, agent)| (at, Deadline::Filter(client, agent))));
         expected.extend(self.allocator.cycle_at().map(|at| (at, Deadline::Cycle)));
         expected.retain(|(at, _)| *at < Time::MAX);
         expected.sort_unstable();
@@ -243,15 +241,11 @@ impl Master {
             if blocked.is_some() || self.allocator.is_candidate(slot) {
                 continue;
             }
-            for (_, client) in self.allocator.clients.iter() {
-                if client.blocked().is_none() {
-                    assert!(
-                        pair_blocked(client, slot, agent, self.now).is_some(),
-                        "{} is kept from framework {:?} for no reason",
-                        agent.id,
-                        client.framework
-                    );
-                }
+            for (client, state) in self.allocator.clients.iter() {
+                let blocked = state
+                    .blocked()
+                    .or_else(|| self.allocator.pair_blocked(client, slot, agent, self.now));
+                assert!(blocked.is_some(), "{} is held back for nothing", agent.id);
             }
         }
     }

@@ -40,10 +40,16 @@ impl Master {
     /// Whom the policy serves with an agent's free resources.
     fn next_client(&mut self, slot: AgentSlot) -> Option<ClientSlot> {
         let Allocator {
-            clients, policy, ..
+            clients,
+            policy,
+            filters,
+            ..
         } = &mut self.allocator;
         let agent = &self.agents[slot];
-        policy.next(&mut |client| pair_blocked(&clients[client], slot, agent, self.now).is_none())
+        policy.next(&mut |client| {
+            let client = (client, clients[client].epoch);
+            pair_blocked(filters, client, slot, agent, self.now).is_none()
+        })
     }
 
     /// While somebody wants what is there and does not get it, a cycle looks at it from time to time.
@@ -85,11 +91,8 @@ impl Master {
 
     /// Forgets every refusal on an agent.
     pub(crate) fn clear_agent_filters(&mut self, slot: AgentSlot) {
-        for client in self.allocator.clients.slots().collect::<Vec<_>>() {
-            let filters = &mut self.allocator.clients[client].filters;
-            if let Some(at) = filters.clear_agent(slot) {
-                self.deadlines.remove(at, Deadline::Filter(client, slot));
-            }
+        for (at, client) in self.allocator.filters.clear_agent(slot) {
+            self.deadlines.remove(at, Deadline::Filter(client, slot));
         }
     }
 
@@ -106,9 +109,7 @@ impl Master {
 
     /// Forgets a client's refusals.
     pub(crate) fn clear_client_filters(&mut self, slot: ClientSlot) {
-        for (at, agent) in self.allocator.clients[slot].filters.clear() {
-            self.deadlines.remove(at, Deadline::Filter(slot, agent));
-        }
+        self.allocator.clients[slot].epoch = self.allocator.filters.new_epoch();
     }
 
     /// Keeps resources of an agent from a client that turned them down.
@@ -119,9 +120,11 @@ impl Master {
         resources: &Resources,
         refusal: Duration,
     ) {
-        let filters = &mut self.allocator.clients[client].filters;
+        let epoch = self.allocator.clients[client].epoch;
         let until = self.now + refusal;
-        if let Some((before, first)) = filters.refuse(agent, resources.clone(), until) {
+        let filters = &mut self.allocator.filters;
+        let set = filters.refuse(client, epoch, agent, resources.clone(), until);
+        if let Some((before, first)) = set {
             let deadline = Deadline::Filter(client, agent);
             if let Some(before) = before {
                 self.deadlines.remove(before, deadline);
@@ -132,8 +135,9 @@ impl Master {
 
     /// A refusal is over: its client may be offered the agent again.
     pub(crate) fn on_filter_expired(&mut self, client: ClientSlot, agent: AgentSlot) {
-        let filters = &mut self.allocator.clients[client].filters;
-        if let Some(next) = filters.expire(agent, self.now) {
+        let epoch = self.allocator.clients.get(client).map(|it| it.epoch);
+        let filters = &mut self.allocator.filters;
+        if let Some(next) = filters.expire(client, epoch, agent, self.now) {
             self.deadlines.insert(next, Deadline::Filter(client, agent));
         }
         self.touch_agent(agent);
@@ -144,7 +148,8 @@ impl Master {
         if let Some(client) = self.frameworks[framework].clients.get(role) {
             return *client;
         }
-        let client = Client::new(framework, role.clone());
+        let epoch = self.allocator.filters.new_epoch();
+        let client = Client::new(framework, role.clone(), epoch);
         let slot = self.allocator.clients.insert(client);
         self.allocator.policy.add(slot, role);
         self.frameworks[framework]
@@ -159,7 +164,6 @@ impl Master {
         if client.subscribed || client.holdings > 0 {
             return;
         }
-        self.clear_client_filters(slot);
         self.allocator.policy.set_wanting(slot, false);
         self.allocator.policy.remove(slot);
         let client = self.allocator.clients.remove(slot);
