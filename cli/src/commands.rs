@@ -1,0 +1,122 @@
+//! The subcommands, and which asynchronous runtime each of them wants.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::output;
+
+mod agent;
+mod agents;
+mod cell;
+mod compile;
+mod completions;
+mod demo;
+mod dev;
+mod explain;
+mod frameworks;
+mod kill;
+mod logs;
+mod master;
+mod offers;
+mod roles;
+mod run;
+mod state;
+mod tasks;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Run(Box<run::Run>),
+    Demo(demo::Demo),
+    Dev(dev::Dev),
+    Master(master::Master),
+    Agent(agent::Agent),
+    State(state::State),
+    Tasks(tasks::Tasks),
+    Agents(agents::Agents),
+    Frameworks(frameworks::Frameworks),
+    Roles(roles::Roles),
+    Offers(offers::Offers),
+    Explain(explain::Explain),
+    Kill(kill::Kill),
+    Logs(logs::Logs),
+    Completions(completions::Completions),
+    /// Holds the sandboxes of one role; started by agents.
+    #[command(hide = true)]
+    Cell(cell::Cell),
+    /// Compiles one bundle within limits; started by agents.
+    #[command(hide = true)]
+    Compile(compile::Compile),
+}
+
+impl Command {
+    /// Does it. The exit status of `run` is the guest's.
+    pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Cell(command) => Ok(command.execute()),
+            Self::Compile(command) => Ok(command.execute()),
+            Self::Run(command) => command.execute(),
+            Self::Completions(command) => command.execute(),
+            Self::Demo(command) => {
+                output::log("error");
+                serving(command.execute())
+            }
+            Self::Dev(command) => {
+                output::log("warn");
+                serving(command.execute())
+            }
+            Self::Master(command) => {
+                output::log("info");
+                serving(command.execute())
+            }
+            Self::Agent(command) => {
+                output::log("info");
+                serving(command.execute())
+            }
+            Self::State(command) => asking(command.execute()),
+            Self::Tasks(command) => asking(command.execute()),
+            Self::Agents(command) => asking(command.execute()),
+            Self::Frameworks(command) => asking(command.execute()),
+            Self::Roles(command) => asking(command.execute()),
+            Self::Offers(command) => asking(command.execute()),
+            Self::Explain(command) => asking(command.execute()),
+            Self::Kill(command) => asking(command.execute()),
+            Self::Logs(command) => asking(command.execute()),
+        }
+    }
+}
+
+/// A command that serves others: all threads that there are.
+fn serving(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    finish(
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build(),
+        work,
+    )
+}
+
+/// A command that asks and prints: one thread, started at once.
+pub(crate) fn asking(
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    finish(
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
+        work,
+    )
+}
+
+/// Runs the work and leaves without waiting for threads that may be blocked in a read.
+pub(crate) fn finish(
+    runtime: std::io::Result<tokio::runtime::Runtime>,
+    work: impl Future<Output = Result<ExitCode, Failure>>,
+) -> Result<ExitCode, Failure> {
+    let runtime = runtime.map_err(|error| Failure::new("cannot start a thread", error))?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,62 @@
+//! `nesos master`: a master in the foreground.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use nesos_master::{Master as Service, MasterConfig};
+
+use crate::cluster::default_state_directory;
+use crate::failure::Failure;
+use crate::output;
+use crate::run::conduct::Signals;
+use crate::settings::Settings;
+
+/// Runs a master in the foreground
+///
+/// Ends gracefully on SIGINT and SIGTERM. Logs go to stderr; NESOS_LOG sets how much is logged.
+#[derive(Debug, Args)]
+pub(crate) struct Master {
+    /// A configuration file; options given here win over it
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Where the registry and the bundles are kept
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:5050]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+}
+
+impl Master {
+    pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
+        let config = self.settings()?;
+        let mut signals = Signals::listen()?;
+        let master = Service::start(config).await?;
+        output::line(format_args!("master at {}", master.url()))?;
+        let stop = master.stop_token();
+        let ended = master.wait();
+        tokio::pin!(ended);
+        tokio::select! {
+            ended = &mut ended => {
+                ended?;
+                Err(Failure::said("the master has stopped"))
+            }
+            _ = signals.next() => {
+                stop.cancel();
+                ended.await?;
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    fn settings(&self) -> Result<MasterConfig, Failure> {
+        let mut settings = Settings::load(self.config.as_deref())?;
+        settings.set("listen", self.listen.map(|address| address.to_string()));
+        settings.set_state_directory(self.state_dir.as_deref(), || {
+            default_state_directory("master")
+        });
+        settings.read()
+    }
+}

@@ -1,0 +1,294 @@
+//! `nesos run`: one program, from its file to its exit status.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use nesos_types::limits::{Limits, Metering};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::task::{Mount, Stdio, TaskInfo};
+
+use super::{asking, finish};
+use crate::amounts;
+use crate::cluster::Cluster;
+use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
+use crate::failure::Failure;
+use crate::output;
+use crate::run::bundle::Bundle;
+use crate::run::conduct::{Order, Signals, conduct};
+
+/// Runs a WebAssembly program
+///
+/// Without --master (or NESOS_MASTER) on a cluster of its own that lasts as long as the program, with
+/// it on that cluster. stdin, stdout and stderr are the program's. Everything after FILE belongs to
+/// the program.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXIT_STATUS)]
+pub(crate) struct Run {
+    /// CPUs that the program may use, in steps of 0.001
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = amounts::cpus)]
+    cpus: u64,
+    /// Memory that the program may use
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", allow_negative_numbers = true, value_parser = amounts::size)]
+    mem: u64,
+    /// Disk that the program may fill below its root
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", allow_negative_numbers = true, value_parser = amounts::size_or_none)]
+    disk: u64,
+    /// Units of fuel after which the program is ended
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    fuel: Option<u64>,
+    /// Wall-clock time after which the program is ended
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = amounts::time_limit)]
+    timeout: Option<Duration>,
+    /// Also use CPU beyond --cpus while nobody else wants it
+    #[arg(long)]
+    burst: bool,
+    /// How CPU is metered
+    #[arg(long, value_enum, default_value_t, value_name = "METERING")]
+    metering: MeteringOption,
+    /// An environment variable; NAME alone takes its value from here. May be repeated
+    #[arg(long = "env", short, value_name = "NAME=VALUE", value_parser = amounts::variable)]
+    env: Vec<(String, String)>,
+    /// A directory of this host that the program finds below its root. May be repeated
+    #[arg(long = "dir", short, value_name = "HOST::GUEST[:ro]", value_parser = amounts::mount)]
+    dir: Vec<Mount>,
+    /// The role in which resources are asked for
+    #[arg(long, value_name = "ROLE", default_value = "*", value_parser = amounts::role)]
+    role: Role,
+    /// The master of the cluster to run on: http://HOST:PORT or HOST:PORT
+    #[arg(long, env = "NESOS_MASTER", value_name = "URL")]
+    master: Option<String>,
+    /// How long to go on trying to reach the master
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_CONNECT_TIMEOUT, value_parser = amounts::duration)]
+    connect_timeout: Duration,
+    /// The program, and its arguments
+    #[arg(
+        value_name = "FILE",
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_names = ["FILE", "ARGS"]
+    )]
+    program: Vec<OsString>,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0-255     the program's own
+  124       the time limit was reached
+  125       nesos itself failed: no master, no such resources, a lost agent
+  126       the file cannot be run: not WebAssembly, a missing import, too little memory
+  127       the file was not found
+  130, 143  the program was killed because nesos got SIGINT or SIGTERM (128 + the signal)
+  134       the program trapped, or ran out of fuel, memory or disk
+  137       the program was killed by somebody else
+  141       the reader of its output went away";
+
+/// How CPU is metered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum MeteringOption {
+    /// By the CPU clock, fuel counted beside it
+    #[default]
+    Clock,
+    /// By the CPU clock, without counting fuel: for whom the last percent matters
+    Time,
+    /// By fuel: the same on every machine
+    Fuel,
+}
+
+impl From<MeteringOption> for Metering {
+    fn from(option: MeteringOption) -> Self {
+        match option {
+            MeteringOption::Clock => Self::Clock,
+            MeteringOption::Time => Self::Time,
+            MeteringOption::Fuel => Self::Fuel,
+        }
+    }
+}
+
+impl Run {
+    pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
+        output::log("off");
+        let order = self.order()?;
+        match self.master {
+            Some(url) => asking(on_cluster_of_others(url, self.connect_timeout, order)),
+            None => finish(
+                tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build(),
+                on_cluster_of_its_own(order),
+            ),
+        }
+    }
+
+    fn order(&self) -> Result<Order, Failure> {
+        let mut program = self.program.iter();
+        let file = PathBuf::from(program.next().cloned().unwrap_or_default());
+        let bundle = Bundle::open(&file, self.mem)?;
+        let mut args = vec![bundle.program()];
+        for argument in program {
+            args.push(text(argument)?);
+        }
+        let task = TaskInfo {
+            name: bundle.program(),
+            args,
+            env: self.env.clone(),
+            limits: self.limits(),
+            stdio: Stdio::Attached,
+            mounts: self.dir.clone(),
+            ..TaskInfo::new(task_id()?, bundle.digest, self.resources())
+        };
+        Ok(Order {
+            bundle,
+            task,
+            role: self.role.clone(),
+        })
+    }
+
+    fn resources(&self) -> Resources {
+        Resources::new(self.cpus, self.mem).with_disk(self.disk)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            fuel: self.fuel,
+            timeout: self.timeout,
+            burst: self.burst,
+            metering: self.metering.into(),
+            ..Limits::default()
+        }
+    }
+}
+
+/// Wasm programs take their arguments as UTF-8.
+fn text(argument: &OsString) -> Result<String, Failure> {
+    let text = argument.to_str().filter(|text| !text.contains('\0'));
+    text.map(str::to_owned)
+        .ok_or_else(|| Failure::said(format!("the argument {argument:?} is not UTF-8")))
+}
+
+/// A name that tells people which process it was; a framework of one task needs no better.
+fn task_id() -> Result<nesos_types::ids::TaskId, Failure> {
+    let text = format!("run-{}", std::process::id());
+    text.parse()
+        .map_err(|error| Failure::new("cannot name the task", error))
+}
+
+async fn on_cluster_of_others(
+    url: String,
+    patience: Duration,
+    order: Order,
+) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()?;
+    let master = tokio::select! {
+        master = connect::connect(&url, patience) => master?,
+        signal = signals.next() => return Ok(ExitCode::from(128 + signal.number)),
+    };
+    conduct(master, order, &mut signals).await
+}
+
+async fn on_cluster_of_its_own(order: Order) -> Result<ExitCode, Failure> {
+    let rate = 0;
+    let mut signals = Signals::listen()?;
+    let cluster = tokio::select! {
+        cluster = Cluster::for_one_task(rate) => cluster?,
+        signal = signals.next() => return Ok(ExitCode::from(128 + signal.number)),
+    };
+    let wanted = &order.task.resources;
+    let result = if cluster.resources().contains(wanted) {
+        conduct(cluster.client()?, order, &mut signals).await
+    } else {
+        Err(Failure::said(format!(
+            "this machine has {}, which is less than {wanted}",
+            cluster.resources()
+        )))
+    };
+    cluster.end().await;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::Cli;
+    use crate::commands::Command;
+
+    fn parse(args: &[&str]) -> Result<Box<Run>, clap::Error> {
+        let args = ["nesos", "run"].iter().chain(args);
+        match Cli::try_parse_from(args)?.command {
+            Command::Run(run) => Ok(run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn everything_after_the_file_is_the_programs() {
+        for args in [
+            &["x.wasm", "--cpus", "7", "-e", "--"][..],
+            &["x.wasm", "-h", "--help", "--version"],
+            &["x.wasm", "--", "y"],
+        ] {
+            let run = parse(args).expect("parses");
+            assert_eq!(run.program, args, "{args:?}");
+            assert_eq!(run.cpus, 1000, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn options_before_the_file_are_ours() {
+        let run = parse(&[
+            "--cpus",
+            "0.5",
+            "--mem=1GiB",
+            "--fuel",
+            "9",
+            "--timeout",
+            "30s",
+            "--burst",
+            "--metering",
+            "fuel",
+            "--env",
+            "A=1",
+            "-e",
+            "B=2",
+            "--role",
+            "a/b",
+            "x.wasm",
+        ])
+        .expect("parses");
+        assert_eq!(
+            run.resources(),
+            Resources::new(500, 1 << 30).with_disk(64 << 20)
+        );
+        let limits = run.limits();
+        assert_eq!(limits.fuel, Some(9));
+        assert_eq!(limits.timeout, Some(Duration::from_secs(30)));
+        assert!(limits.burst);
+        assert_eq!(limits.metering, Metering::Fuel);
+        assert_eq!(run.env.len(), 2);
+        assert_eq!(run.role.as_str(), "a/b");
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        for (args, words) in [
+            (&["--cpus", "0", "x"][..], "--cpus"),
+            (&["--cpus", "-1", "x"], "negative"),
+            (&["--cpus", "NaN", "x"], "number"),
+            (&["--mem", "0", "x"], "--mem"),
+            (&["--timeout", "soon", "x"], "--timeout"),
+            (&["--metering", "vibes", "x"], "--metering"),
+            (&["--role", "a b", "x"], "whitespace"),
+            (&["--fly", "x"], "--fly"),
+            (&[], "FILE"),
+        ] {
+            let error = parse(args).expect_err("nonsense").to_string();
+            assert!(error.contains(words), "{args:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Which master, and how long to look for it.
+
+use std::time::Duration;
+
+use clap::Args;
+use nesos_sdk::{ConnectError, MasterClient};
+
+use crate::amounts;
+use crate::output;
+
+/// How long to look for a master if nobody says.
+pub(crate) const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
+
+/// The master that a command asks.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MasterOptions {
+    /// The master: http://HOST:PORT or HOST:PORT
+    #[arg(
+        long,
+        env = "NESOS_MASTER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:5050"
+    )]
+    pub(crate) master: String,
+    /// How long to go on trying to reach the master
+    #[arg(long, value_name = "TIME", default_value = DEFAULT_CONNECT_TIMEOUT, value_parser = amounts::duration)]
+    pub(crate) connect_timeout: Duration,
+}
+
+impl MasterOptions {
+    /// Connects.
+    pub(crate) async fn connect(&self) -> Result<MasterClient, ConnectError> {
+        connect(&self.master, self.connect_timeout).await
+    }
+}
+
+/// Connects, and says so once if it takes more than one attempt.
+pub(crate) async fn connect(url: &str, patience: Duration) -> Result<MasterClient, ConnectError> {
+    let mut told = false;
+    MasterClient::connect(url, patience, |why, _| {
+        if !std::mem::replace(&mut told, true) {
+            output::complain(&format!(
+                "no master at {url} yet ({why}); trying for {patience:?}"
+            ));
+        }
+    })
+    .await
+}
