@@ -3,6 +3,8 @@
 //! Run this in a short-lived process with limits on CPU time and address space: the caps in
 //! [`inspect`](crate::inspect) turn away what is plainly hostile, not everything that is slow.
 
+mod waits;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +38,9 @@ pub enum CompileError {
     /// The module passed validation and still could not be compiled.
     #[error("cannot compile the module")]
     Compiler(#[source] wasmtime::Error),
+    /// A module that starts threads uses something that its waits cannot be bounded with.
+    #[error("cannot make the waits of a threaded module interruptible")]
+    Rewrite(#[source] wasmparser::BinaryReaderError),
     /// The compiled image could not be written.
     #[error("cannot write the compiled image {}", .path.display())]
     Write {
@@ -74,7 +79,10 @@ fn compile_bytes(
     match bundle.kind {
         BundleKind::Module => unpooled(Flavour::of(metering))?.precompile_module(bytes),
         BundleKind::Component => unpooled(Flavour::of(metering))?.precompile_component(bytes),
-        BundleKind::ThreadedModule => unpooled(Flavour::Threads)?.precompile_module(bytes),
+        BundleKind::ThreadedModule => {
+            let bounded = waits::bound_waits(bytes).map_err(CompileError::Rewrite)?;
+            unpooled(Flavour::Threads)?.precompile_module(&bounded)
+        }
     }
     .map_err(CompileError::Compiler)
 }
