@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::hex;
 use crate::ids::serde_as_text;
 
 /// The SHA-256 digest of a blob, written `sha256:<64 hexadecimal digits>`.
@@ -21,13 +22,12 @@ impl Digest {
     /// The 64 hexadecimal digits, without the algorithm's name.
     #[must_use]
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::text(&self.0)
     }
 }
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        hex::pad("sha256:", &self.0, f)
     }
 }
 impl fmt::Debug for Digest {
@@ -38,25 +38,12 @@ impl fmt::Debug for Digest {
 impl FromStr for Digest {
     type Err = DigestError;
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        parse_hex(text).ok_or_else(|| DigestError(text.chars().take(80).collect()))
+        text.strip_prefix("sha256:")
+            .filter(|digits| !digits.bytes().any(|digit| digit.is_ascii_uppercase()))
+            .and_then(hex::parse)
+            .map(Self)
+            .ok_or_else(|| DigestError(text.chars().take(80).collect()))
     }
-}
-
-fn parse_hex(text: &str) -> Option<Digest> {
-    let digits = text.strip_prefix("sha256:")?.as_bytes();
-    if digits.len() != 64 {
-        return None;
-    }
-    let nibble = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-    }
-    Some(Digest(bytes))
 }
 serde_as_text!(Digest);
 

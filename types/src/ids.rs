@@ -7,6 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::hex;
+
 /// Why a text is not an identifier of the kind that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdError {
@@ -62,7 +64,7 @@ macro_rules! unguessable_id {
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "-{:032x}"), self.0)
+                hex::pad(concat!($prefix, "-"), &self.0.to_be_bytes(), f)
             }
         }
         impl fmt::Debug for $name {
@@ -74,9 +76,8 @@ macro_rules! unguessable_id {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
                 text.strip_prefix(concat!($prefix, "-"))
-                    .filter(|digits| digits.len() == 32 && !digits.starts_with('+'))
-                    .and_then(|digits| u128::from_str_radix(digits, 16).ok())
-                    .map(Self)
+                    .and_then(hex::parse)
+                    .map(|bytes| Self(u128::from_be_bytes(bytes)))
                     .ok_or_else(|| IdError::Malformed {
                         kind: $kind,
                         prefix: $prefix,

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod bundle;
 pub mod cell;
 pub mod framework;
+mod hex;
 pub mod ids;
 pub mod limits;
 pub mod message;
