@@ -3,58 +3,80 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::cpu::Meter;
+use wasmtime::{Engine, Store, StoreContext, UpdateDeadline};
+
+use crate::cpu::{FUEL_PER_QUANTUM, Meter};
 use crate::limits::MemoryAccount;
 use crate::wasi::{DiskQuota, p1};
 
-/// What the guest reaches of the world outside.
-#[derive(Debug)]
-pub(crate) enum World {
-    /// WASI 0.1.
-    Module(p1::Ctx),
-}
-
-impl World {
+/// What a guest reaches of the world outside, and how that is accounted for.
+pub(crate) trait World: Send + 'static {
     /// The quota of the writable root.
-    pub(crate) fn quota(&self) -> &Arc<DiskQuota> {
-        match self {
-            Self::Module(ctx) => ctx.quota(),
-        }
-    }
+    fn quota(&self) -> &Arc<DiskQuota>;
 
     /// Bytes written to stdout and stderr so far.
-    pub(crate) fn output_bytes(&self) -> u64 {
-        match self {
-            Self::Module(ctx) => ctx.output_bytes(),
-        }
-    }
+    fn output_bytes(&self) -> u64;
 }
 
-impl Guest {
-    /// Writes to the meter what only the store's owner knows.
-    pub(crate) fn publish(&self, fuel_left: u64) {
-        let meter = &self.meter;
-        meter.fuel.store(self.fuel - fuel_left, Ordering::Relaxed);
-        let disk_bytes = self.world.quota().peak_bytes();
-        meter.peak_disk_bytes.store(disk_bytes, Ordering::Relaxed);
-        let output_bytes = self.world.output_bytes();
-        meter.output_bytes.store(output_bytes, Ordering::Relaxed);
+impl World for p1::Ctx {
+    fn quota(&self) -> &Arc<DiskQuota> {
+        self.quota()
     }
 
-    /// What a module's WASI functions work on.
-    pub(crate) fn p1(&mut self) -> &mut p1::Ctx {
-        match &mut self.world {
-            World::Module(ctx) => ctx,
-        }
+    fn output_bytes(&self) -> u64 {
+        self.output_bytes()
     }
 }
 
 /// The data of a sandbox' store.
 #[derive(Debug)]
-pub(crate) struct Guest {
-    pub(crate) world: World,
+pub(crate) struct Guest<W> {
+    pub(crate) world: W,
     pub(crate) memory: MemoryAccount,
     pub(crate) meter: Arc<Meter>,
     /// The fuel that the store was given; zero if none is counted.
     pub(crate) fuel: u64,
+}
+
+impl Guest<p1::Ctx> {
+    /// What a module's WASI functions work on.
+    pub(crate) fn p1(&mut self) -> &mut p1::Ctx {
+        &mut self.world
+    }
+}
+
+impl<W: World> Guest<W> {
+    /// A store for this guest, limited and yielding. `fuel` is its budget, if the engine counts any.
+    pub(crate) fn into_store(
+        mut self,
+        engine: &Engine,
+        fuel: Option<u64>,
+    ) -> wasmtime::Result<Store<Self>> {
+        self.fuel = fuel.unwrap_or(0);
+        let mut store = Store::try_new(engine, self)?;
+        store.limiter(|guest| &mut guest.memory);
+        if let Some(fuel) = fuel {
+            store.set_fuel(fuel)?;
+            store.fuel_async_yield_interval(Some(FUEL_PER_QUANTUM))?;
+        }
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|store| {
+            Self::publish((&store).into());
+            Ok(UpdateDeadline::Yield(1))
+        });
+        Ok(store)
+    }
+
+    /// Lets the meter show what only the store knows.
+    pub(crate) fn publish(store: StoreContext<'_, Self>) {
+        let guest = store.data();
+        let (meter, world) = (&guest.meter, &guest.world);
+        let burnt = guest.fuel - store.get_fuel().unwrap_or(guest.fuel);
+        meter.fuel.store(burnt, Ordering::Relaxed);
+        let disk_bytes = world.quota().peak_bytes();
+        meter.peak_disk_bytes.store(disk_bytes, Ordering::Relaxed);
+        meter
+            .output_bytes
+            .store(world.output_bytes(), Ordering::Relaxed);
+    }
 }

@@ -23,6 +23,7 @@ mod module_cache;
 mod program;
 mod runtime;
 mod sandbox;
+mod threads;
 mod wasi;
 
 pub use compile::{CompileError, CompiledInfo, compile};

@@ -11,16 +11,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use nesos_types::limits::Metering;
 use nesos_types::task::TaskReason;
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Precompiled};
+use wasmtime::{
+    Engine, Extern, ExternType, Func, Instance, InstancePre, Linker, Module, ModuleExport,
+    Precompiled, Store, ThrownException, Trap,
+};
 
 use crate::engine::{Engines, Flavour};
-use crate::exit::Exit;
+use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
-use crate::limits::TABLE_ELEMENT_BYTES;
-use crate::wasi::{WasiError, WasiSpec, p1};
+use crate::limits::{FIXED_BYTES, TABLE_ELEMENT_BYTES};
+use crate::threads::ThreadedModule;
+use crate::wasi::{self, WasiError, WasiSpec, p1};
 
 /// The unit in which modules state the sizes of their memories.
-const WASM_PAGE_BYTES: u64 = 64 << 10;
+pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// Programs that are kept mapped; beyond it the one that was started longest ago is forgotten.
 const KEPT: usize = 256;
@@ -38,11 +42,10 @@ pub(crate) struct Program {
 
 /// What is instantiated.
 pub(crate) enum Kind {
-    /// A core module whose `_start` runs to completion.
-    Module {
-        pre: InstancePre<Guest>,
-        start: ModuleExport,
-    },
+    /// A core module.
+    Module(ModuleCommand),
+    /// A core module that starts threads.
+    Threaded(Arc<ThreadedModule>),
 }
 
 impl fmt::Debug for Program {
@@ -55,19 +58,113 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// What a guest of this program reaches of the world outside.
-    pub(crate) fn make_world(&self, spec: WasiSpec) -> Result<World, WasiError> {
-        match &self.kind {
-            Kind::Module { .. } => p1::Ctx::new(spec).map(World::Module),
-        }
-    }
-
     /// Whether the guest can learn that it should stop. A WASI command cannot: it has no way to ask.
     pub(crate) fn hears_stop(&self) -> bool {
         match &self.kind {
-            Kind::Module { .. } => false,
+            Kind::Module(_) | Kind::Threaded(_) => false,
         }
     }
+
+    /// What is charged to a sandbox of so many CPUs beside its memories and tables.
+    pub(crate) fn fixed_bytes(&self, cpu_milli: u64) -> u64 {
+        match &self.kind {
+            Kind::Module(_) => FIXED_BYTES,
+            Kind::Threaded(module) => module.fixed_bytes(cpu_milli),
+        }
+    }
+}
+
+/// A program that runs in one store, from its entry point to its end.
+pub(crate) trait Command {
+    /// The world that its guests see.
+    type World: World;
+
+    /// Prepares the world of one guest.
+    fn make_world(&self, spec: WasiSpec) -> Result<Self::World, WasiError>;
+
+    /// Instantiates it and runs it to its end.
+    fn run(&self, store: &mut Store<Guest<Self::World>>) -> impl Future<Output = Ended> + Send;
+}
+
+/// How a guest that was not dropped has ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Its entry point returned, with this exit code.
+    Returned(u8),
+    /// It could not be instantiated.
+    NotInstantiated(wasmtime::Error),
+    /// It trapped or called `exit`.
+    Raised(wasmtime::Error),
+}
+
+impl Ended {
+    /// The exit that this makes under the given circumstances.
+    pub(crate) fn into_exit(self, circumstances: &Circumstances) -> Exit {
+        match self {
+            Self::Returned(code) => circumstances.of_code(code),
+            Self::Raised(error) => raised(&error, circumstances),
+            // A start function is the guest's code: it may trap, exhaust its fuel or exit.
+            Self::NotInstantiated(error) if is_guests_own(&error, circumstances) => {
+                raised(&error, circumstances)
+            }
+            Self::NotInstantiated(error) => {
+                Exit::failed(TaskReason::InstantiateFailed, format!("{error:#}"))
+            }
+        }
+    }
+}
+
+fn raised(error: &wasmtime::Error, circumstances: &Circumstances) -> Exit {
+    match wasi::exit_code(error) {
+        // As POSIX has it, and every shell: the low eight bits.
+        Some(code) => circumstances.of_code(code.to_le_bytes()[0]),
+        None => circumstances.of_error(error),
+    }
+}
+
+fn is_guests_own(error: &wasmtime::Error, circumstances: &Circumstances) -> bool {
+    error.is::<Trap>()
+        || error.is::<ThrownException>()
+        || wasi::exit_code(error).is_some()
+        || circumstances.memory_refused.is_some()
+}
+
+/// A core module whose `_start` runs to completion.
+pub(crate) struct ModuleCommand {
+    pre: InstancePre<Guest<p1::Ctx>>,
+    start: ModuleExport,
+}
+
+impl Command for ModuleCommand {
+    type World = p1::Ctx;
+
+    fn make_world(&self, spec: WasiSpec) -> Result<p1::Ctx, WasiError> {
+        p1::Ctx::new(spec)
+    }
+
+    async fn run(&self, store: &mut Store<Guest<p1::Ctx>>) -> Ended {
+        let instance = match self.pre.instantiate_async(&mut *store).await {
+            Ok(instance) => instance,
+            Err(error) => return Ended::NotInstantiated(error),
+        };
+        let start = exported(&instance, store, &self.start);
+        match start.call_async(&mut *store, &[], &mut []).await {
+            Ok(()) => Ended::Returned(0),
+            Err(error) => Ended::Raised(error),
+        }
+    }
+}
+
+/// A function that the module was seen to export when it was loaded.
+pub(crate) fn exported<T: 'static>(
+    instance: &Instance,
+    store: &mut Store<T>,
+    export: &ModuleExport,
+) -> Func {
+    instance
+        .get_module_export(store, export)
+        .and_then(Extern::into_func)
+        .expect("a program without this function was refused when it was loaded")
 }
 
 /// The programs of a process.
@@ -152,34 +249,20 @@ impl Programs {
 
     fn load_module(&self, image: &Path, metering: Metering) -> Result<Program, Box<Exit>> {
         let (flavour, module) = self.map_module(image, metering)?;
-        let start = start_of(&module)
-            .map_err(|why| Box::new(Exit::invalid(TaskReason::InvalidModule, why)))?;
-        let linker = self.linker(&module)?;
-        let pre = linker.instantiate_pre(&module).map_err(|error| {
-            Box::new(Exit::invalid(
-                TaskReason::ImportUnsatisfied,
-                format!("{error:#}"),
-            ))
-        })?;
-        let needs = module.resources_required();
+        let needs = minimum_bytes(&module.resources_required());
+        let engine = module.engine().clone();
+        let (minimum_bytes, kind) = if flavour == Flavour::Threads {
+            let module = ThreadedModule::new(module, needs)?;
+            (module.minimum_bytes(), Kind::Threaded(Arc::new(module)))
+        } else {
+            (needs, Kind::Module(link(&module)?))
+        };
         Ok(Program {
             flavour,
-            engine: module.engine().clone(),
-            minimum_bytes: minimum_bytes(&needs),
-            kind: Kind::Module { pre, start },
+            engine,
+            minimum_bytes,
+            kind,
         })
-    }
-
-    /// Everything that modules may import.
-    fn linker(&self, module: &Module) -> Result<Linker<Guest>, Box<Exit>> {
-        let mut linker = Linker::new(module.engine());
-        p1::add_to_linker(&mut linker, Guest::p1).map_err(|error| {
-            Box::new(Exit::dropped(
-                TaskReason::LaunchFailed,
-                format!("{error:#}"),
-            ))
-        })?;
-        Ok(linker)
     }
 
     /// Maps a module with the engine that it was compiled for. The image itself knows which: it names
@@ -209,22 +292,49 @@ fn unusable(image: &Path, why: &str) -> Box<Exit> {
     Box::new(Exit::dropped(TaskReason::LaunchFailed, message))
 }
 
-/// The entry point of a command module.
-fn start_of(module: &Module) -> Result<ModuleExport, String> {
-    let start = module.get_export_index("_start");
-    match (start, module.get_export("_start")) {
-        (Some(start), Some(ExternType::Func(ty)))
-            if ty.params().len() == 0 && ty.results().len() == 0 =>
+/// Joins a module to WASI.
+fn link(module: &Module) -> Result<ModuleCommand, Box<Exit>> {
+    let start = exported_function(module, "_start", 0)?;
+    let mut linker = Linker::new(module.engine());
+    p1::add_to_linker(&mut linker, Guest::p1).map_err(launch_failed)?;
+    let pre = linker.instantiate_pre(module).map_err(unsatisfied)?;
+    Ok(ModuleCommand { pre, start })
+}
+
+/// An exported function of so many parameters and no results.
+pub(crate) fn exported_function(
+    module: &Module,
+    name: &str,
+    parameters: usize,
+) -> Result<ModuleExport, Box<Exit>> {
+    let invalid = |why: String| Box::new(Exit::invalid(TaskReason::InvalidModule, why));
+    match (module.get_export_index(name), module.get_export(name)) {
+        (Some(export), Some(ExternType::Func(ty)))
+            if ty.params().len() == parameters && ty.results().len() == 0 =>
         {
-            Ok(start)
+            Ok(export)
         }
-        (Some(_), _) => {
-            Err("its export `_start` is not a function without parameters and results".to_owned())
-        }
-        (None, _) => {
-            Err("it exports no function `_start`: it is a library, not a command".to_owned())
-        }
+        (Some(_), _) => Err(invalid(format!(
+            "its export `{name}` is not a function of {parameters} parameters and no result"
+        ))),
+        (None, _) => Err(invalid(format!(
+            "it exports no function `{name}`: it is a library, not a command"
+        ))),
     }
+}
+
+pub(crate) fn unsatisfied(error: wasmtime::Error) -> Box<Exit> {
+    Box::new(Exit::invalid(
+        TaskReason::ImportUnsatisfied,
+        format!("{error:#}"),
+    ))
+}
+
+pub(crate) fn launch_failed(error: wasmtime::Error) -> Box<Exit> {
+    Box::new(Exit::dropped(
+        TaskReason::LaunchFailed,
+        format!("{error:#}"),
+    ))
 }
 
 /// What the memories and tables of an instance take before it has run at all.

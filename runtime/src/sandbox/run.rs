@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use nesos_types::limits::Metering;
-use nesos_types::task::{TaskInfo, TaskReason};
+use nesos_types::task::{SharedTask, TaskInfo, TaskReason};
 use tokio::sync::Semaphore;
-use wasmtime::{AsContext, Store, StoreContext, ThrownException, Trap, UpdateDeadline};
 
-use crate::cpu::{FUEL_PER_QUANTUM, this_quantum_ns};
+use crate::cpu::this_quantum_ns;
 use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
-use crate::limits::{Bytes, FIXED_BYTES, MemoryAccount};
-use crate::program::{Kind, Program, Programs};
-use crate::wasi::{self, WasiError, WasiSpec};
+use crate::limits::{Bytes, MemoryAccount};
+use crate::program::{Command, Ended, Kind, Program, Programs, launch_failed};
+use crate::threads::{Team, ThreadedModule};
+use crate::wasi::{WasiError, WasiSpec, p1};
 
 use super::{Control, Observer, Order, SandboxSpec};
 
@@ -72,18 +72,88 @@ async fn course(
     let task = spec.task.clone();
     let program = host.programs.get(&spec.compiled, task.limits.metering)?;
     check_limits(&task, &program)?;
-    let mut store = make_store(spec, &program, control)?;
-    if !control.start(task.limits.timeout, program.hears_stop()) {
-        return Err(Box::new(killed_during_launch(control)));
+    let launch = Launch {
+        program: &program,
+        task: &task,
+        report,
+        control,
+    };
+    let wasi = wasi_spec(spec);
+    match &program.kind {
+        Kind::Module(command) => live(command, wasi, launch).await,
+        Kind::Threaded(module) => live_threads(module, wasi, launch).await,
     }
-    report.running();
-    let ended = unless_dropped(control, enter(&program, &mut store)).await;
-    publish(store.as_context());
-    Ok(match ended {
-        Some(ended) => exit_of(ended, &circumstances(&task, store.data())),
-        // The order that it was dropped for says the rest.
-        None => Exit::failed(TaskReason::CellTerminated, ""),
-    })
+}
+
+/// A sandbox that is about to start.
+struct Launch<'a> {
+    program: &'a Arc<Program>,
+    task: &'a SharedTask,
+    report: &'a mut Report,
+    control: &'a Arc<Control>,
+}
+
+impl Launch<'_> {
+    /// From here on the guest runs; or not, if somebody has changed their mind.
+    fn begin(&mut self) -> Result<(), Box<Exit>> {
+        let timeout = self.task.limits.timeout;
+        if !self.control.start(timeout, self.program.hears_stop()) {
+            return Err(Box::new(killed_during_launch(self.control)));
+        }
+        self.report.running();
+        Ok(())
+    }
+}
+
+/// Lets a guest with a store of its own live.
+async fn live<C: Command>(
+    command: &C,
+    wasi: WasiSpec,
+    mut launch: Launch<'_>,
+) -> Result<Exit, Box<Exit>> {
+    let guest = Guest {
+        world: command.make_world(wasi).map_err(no_world)?,
+        memory: MemoryAccount::new(
+            launch.task.resources.mem_bytes,
+            launch.control.meter.clone(),
+        ),
+        meter: launch.control.meter.clone(),
+        fuel: 0,
+    };
+    let program = launch.program;
+    let budget = launch.task.limits.fuel.unwrap_or(u64::MAX);
+    let fuel = program.flavour.counts_fuel().then_some(budget);
+    let mut store = guest
+        .into_store(&program.engine, fuel)
+        .map_err(launch_failed)?;
+    launch.begin()?;
+    let ended = unless_dropped(launch.control, command.run(&mut store)).await;
+    Guest::publish((&store).into());
+    let refused = store.data().memory.last_refused();
+    let circumstances = circumstances(launch.task, refused, &store.data().world);
+    Ok(exit_of(ended, &circumstances))
+}
+
+/// Lets a guest live that runs on threads of its own.
+async fn live_threads(
+    module: &Arc<ThreadedModule>,
+    wasi: WasiSpec,
+    mut launch: Launch<'_>,
+) -> Result<Exit, Box<Exit>> {
+    let world = p1::Ctx::new(wasi).map_err(no_world)?;
+    let meter = launch.control.meter.clone();
+    let team = Team::new(module, launch.task, world, meter).map_err(launch_failed)?;
+    launch.begin()?;
+    // Whatever happens, no thread outlives this.
+    let threads = team.start();
+    let over = unless_dropped(launch.control, team.over()).await;
+    drop(threads);
+    team.gone().await;
+    let circumstances = circumstances(launch.task, team.memory_refused(), team.world());
+    Ok(exit_of(
+        over.and_then(|()| team.take_ended()),
+        &circumstances,
+    ))
 }
 
 /// Polls `future` until the guest is to be dropped.
@@ -101,13 +171,14 @@ async fn unless_dropped<F: Future>(control: &Control, future: F) -> Option<F::Ou
 /// Refuses what could never run and what would not be enforced.
 fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
     let memory = task.resources.mem_bytes;
-    let needs = program.minimum_bytes.saturating_add(FIXED_BYTES);
+    let fixed = program.fixed_bytes(task.resources.cpu_milli);
+    let needs = program.minimum_bytes.saturating_add(fixed);
     if needs > memory {
         let message = format!(
-            "the program needs {} of memory to start ({} of its own and {} for its stack and the sandbox), but the task has {}",
+            "the program needs {} of memory to start ({} of its own and {} for stacks and the sandbox), but the task has {}",
             Bytes(needs),
             Bytes(program.minimum_bytes),
-            Bytes(FIXED_BYTES),
+            Bytes(fixed),
             Bytes(memory),
         );
         return Err(Box::new(Exit::invalid(TaskReason::MemoryLimit, message)));
@@ -125,48 +196,9 @@ fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
     Ok(())
 }
 
-fn make_store(
-    spec: SandboxSpec,
-    program: &Program,
-    control: &Control,
-) -> Result<Store<Guest>, Box<Exit>> {
-    let counts_fuel = program.flavour.counts_fuel();
-    let fuel = if counts_fuel {
-        spec.task.limits.fuel.unwrap_or(u64::MAX)
-    } else {
-        0
-    };
-    let guest = Guest {
-        memory: MemoryAccount::new(spec.task.resources.mem_bytes, control.meter.clone()),
-        meter: control.meter.clone(),
-        fuel,
-        world: make_world(spec, program)?,
-    };
-    let mut store = Store::try_new(&program.engine, guest).map_err(launch_failed)?;
-    store.limiter(|guest| &mut guest.memory);
-    if counts_fuel {
-        store.set_fuel(fuel).map_err(launch_failed)?;
-        let every = Some(FUEL_PER_QUANTUM);
-        store
-            .fuel_async_yield_interval(every)
-            .map_err(launch_failed)?;
-    }
-    store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(|store| {
-        publish(store.as_context());
-        Ok(UpdateDeadline::Yield(1))
-    });
-    Ok(store)
-}
-
-/// Lets the meter show what the store knows.
-fn publish(store: StoreContext<'_, Guest>) {
-    store.data().publish(store.get_fuel().unwrap_or(0));
-}
-
-fn make_world(spec: SandboxSpec, program: &Program) -> Result<World, Box<Exit>> {
+fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
     let task = &spec.task;
-    let wasi = WasiSpec {
+    WasiSpec {
         args: task.args.clone(),
         env: task.env.clone(),
         root: spec.root,
@@ -178,94 +210,42 @@ fn make_world(spec: SandboxSpec, program: &Program) -> Result<World, Box<Exit>> 
         max_files: task.limits.files.unwrap_or(DEFAULT_MAX_FILES),
         max_descriptors: MAX_DESCRIPTORS,
         determinism: spec.determinism,
-    };
-    program.make_world(wasi).map_err(|error| {
-        let reason = match error {
-            WasiError::Mount { .. } => TaskReason::LaunchFailed,
-            WasiError::TooManyMounts | WasiError::TooLong => TaskReason::TaskInvalid,
-        };
-        let message = match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        };
-        Box::new(match reason {
-            TaskReason::TaskInvalid => Exit::invalid(reason, message),
-            _ => Exit::dropped(reason, message),
-        })
-    })
-}
-
-fn launch_failed(error: wasmtime::Error) -> Box<Exit> {
-    Box::new(Exit::dropped(
-        TaskReason::LaunchFailed,
-        format!("{error:#}"),
-    ))
-}
-
-/// How a guest that was not dropped has ended.
-enum Ended {
-    Returned,
-    NotInstantiated(wasmtime::Error),
-    Raised(wasmtime::Error),
-}
-
-/// Instantiates the program and runs it to its end.
-async fn enter(program: &Program, store: &mut Store<Guest>) -> Ended {
-    match &program.kind {
-        Kind::Module { pre, start } => {
-            let instance = match pre.instantiate_async(&mut *store).await {
-                Ok(instance) => instance,
-                Err(error) => return Ended::NotInstantiated(error),
-            };
-            let start = instance
-                .get_module_export(&mut *store, start)
-                .and_then(wasmtime::Extern::into_func)
-                .expect("the program was refused when it was loaded, had it no function to start");
-            match start.call_async(&mut *store, &[], &mut []).await {
-                Ok(()) => Ended::Returned,
-                Err(error) => Ended::Raised(error),
-            }
-        }
     }
 }
 
-fn circumstances(task: &TaskInfo, guest: &Guest) -> Circumstances {
+fn no_world(error: WasiError) -> Box<Exit> {
+    let message = match std::error::Error::source(&error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    Box::new(match error {
+        WasiError::Mount { .. } => Exit::dropped(TaskReason::LaunchFailed, message),
+        WasiError::TooManyMounts | WasiError::TooLong => {
+            Exit::invalid(TaskReason::TaskInvalid, message)
+        }
+    })
+}
+
+fn circumstances(
+    task: &TaskInfo,
+    memory_refused: Option<u64>,
+    world: &impl World,
+) -> Circumstances {
     Circumstances {
-        memory_refused: guest.memory.last_refused(),
+        memory_refused,
         memory_bytes: task.resources.mem_bytes,
-        disk_exceeded: guest.world.quota().was_exceeded(),
+        disk_exceeded: world.quota().was_exceeded(),
         disk_bytes: task.resources.disk_bytes,
         fuel: task.limits.fuel,
     }
 }
 
-fn exit_of(ended: Ended, circumstances: &Circumstances) -> Exit {
+fn exit_of(ended: Option<Ended>, circumstances: &Circumstances) -> Exit {
     match ended {
-        Ended::Returned => Exit::exited(0),
-        Ended::Raised(error) => raised(&error, circumstances),
-        // A start function is the guest's code: it may trap, exhaust its fuel or exit.
-        Ended::NotInstantiated(error) if is_guests_own(&error, circumstances) => {
-            raised(&error, circumstances)
-        }
-        Ended::NotInstantiated(error) => {
-            Exit::failed(TaskReason::InstantiateFailed, format!("{error:#}"))
-        }
+        Some(ended) => ended.into_exit(circumstances),
+        // The order that it was dropped for says the rest.
+        None => Exit::failed(TaskReason::CellTerminated, ""),
     }
-}
-
-fn raised(error: &wasmtime::Error, circumstances: &Circumstances) -> Exit {
-    match wasi::exit_code(error) {
-        // As POSIX has it, and every shell: the low eight bits.
-        Some(code) => circumstances.of_code(code.to_le_bytes()[0]),
-        None => circumstances.of_error(error),
-    }
-}
-
-fn is_guests_own(error: &wasmtime::Error, circumstances: &Circumstances) -> bool {
-    error.is::<Trap>()
-        || error.is::<ThrownException>()
-        || wasi::exit_code(error).is_some()
-        || circumstances.memory_refused.is_some()
 }
 
 fn killed_during_launch(control: &Control) -> Exit {

@@ -111,6 +111,20 @@ impl Bench {
     }
 }
 
+/// A module with two pages of shared memory whose first thread does `main` and the others `thread`.
+fn threaded(main: &str, thread: &str) -> String {
+    format!(
+        r#"(module
+            (import "env" "memory" (memory 2 1024 shared))
+            (import "wasi" "thread-spawn" (func $spawn (param i32) (result i32)))
+            (func (export "_start") {main})
+            (func (export "wasi_thread_start") (param $id i32) (param $argument i32) {thread}))"#
+    )
+}
+
+const WAIT_FOR_EVER: &str =
+    "(drop (memory.atomic.wait32 (i32.const 0) (i32.const 0) (i64.const -1)))";
+
 const SPIN: &str = r#"(module (func (export "_start") (loop (br 0))))"#;
 
 #[test]
@@ -300,4 +314,75 @@ fn whoever_still_runs_when_the_runtime_ends_is_told() {
     launched.wait_until_running();
     drop(bench);
     assert_eq!(launched.exit().reason, TaskReason::CellTerminated);
+}
+
+#[test]
+fn threads_share_a_memory_and_wake_one_another() {
+    let main = format!(
+        "(if (i32.lt_s (call $spawn (i32.const 5)) (i32.const 0)) (then unreachable))
+        {WAIT_FOR_EVER}
+        (if (i32.ne (i32.atomic.load (i32.const 0)) (i32.const 5)) (then unreachable))"
+    );
+    let thread = "(i32.atomic.store (i32.const 0) (local.get $argument))
+        (drop (memory.atomic.notify (i32.const 0) (i32.const 1)))";
+    let exit = Bench::new().exit_of(&threaded(&main, thread));
+    assert_eq!(
+        (exit.state, exit.message.as_str()),
+        (TaskState::Finished, "")
+    );
+    assert!(exit.usage.cpu_ns > 0 && exit.usage.peak_memory_bytes > 2 * 65_536);
+}
+
+#[test]
+fn a_trap_in_one_thread_ends_the_task() {
+    let main = format!("(drop (call $spawn (i32.const 0))) {WAIT_FOR_EVER}");
+    let exit = Bench::new().exit_of(&threaded(&main, "(unreachable)"));
+    assert_eq!(
+        (exit.state, exit.reason),
+        (TaskState::Failed, TaskReason::Trap)
+    );
+    assert_eq!(exit.backtrace.len(), 1);
+}
+
+#[test]
+fn the_first_thread_ends_the_others() {
+    let exit = Bench::new().exit_of(&threaded(
+        "(drop (call $spawn (i32.const 0)))",
+        "(loop (br 0))",
+    ));
+    assert_eq!(exit.state, TaskState::Finished);
+}
+
+#[test]
+fn a_guest_that_waits_on_an_atomic_can_be_killed() {
+    let bench = Bench::new();
+    let launched = bench.launch(&threaded(WAIT_FOR_EVER, ""), Limits::default());
+    launched.wait_until_running();
+    launched
+        .sandbox
+        .kill(Duration::ZERO, TaskReason::KillRequested, "");
+    assert_eq!(launched.exit().state, TaskState::Killed);
+}
+
+#[test]
+fn threads_and_their_memory_are_bounded() {
+    // Exits well only if threads run out before the loop does.
+    let spawn_many = "(local $i i32)
+        (block $refused
+            (loop $more
+                (br_if $refused (i32.lt_s (call $spawn (i32.const 0)) (i32.const 0)))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $more (i32.lt_u (local.get $i) (i32.const 100))))
+            unreachable)";
+    let bench = Bench::new();
+    let exit = bench.exit_of(&threaded(spawn_many, WAIT_FOR_EVER));
+    assert_eq!(exit.state, TaskState::Finished, "{}", exit.message);
+    let grow = "(if (i32.eq (memory.grow (i32.const 1000)) (i32.const -1)) (then unreachable))";
+    let exit = bench.exit_of(&threaded(grow, ""));
+    assert_eq!(exit.reason, TaskReason::Trap);
+    let grow_by_one = "(loop $more
+        (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    let exit = bench.exit_of(&threaded(grow_by_one, ""));
+    assert_eq!(exit.reason, TaskReason::MemoryLimit);
+    assert!(exit.usage.peak_memory_bytes <= 16 << 20);
 }
