@@ -1,10 +1,11 @@
 //! What a guest reaches of the world outside: files, standard streams, time and randomness.
 //!
-//! Core modules get WASI 0.1 ([`p1`]), components WASI 0.2 and 0.3. All see the same things: one writable
+//! Core modules get WASI 0.1 ([`p1`]), components WASI 0.2 and 0.3 ([`component`]). All see the same things: one writable
 //! root under a quota, mounts, three streams. No network. Nothing outside this module names
 //! a WASI crate.
 
 pub(crate) mod clock;
+pub(crate) mod component;
 pub(crate) mod file;
 pub(crate) mod p1;
 pub(crate) mod quota;

@@ -28,13 +28,19 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(crate) fn new(file: File, inode: Option<Arc<Inode>>) -> Self {
+    pub(crate) fn new(file: impl Into<Arc<File>>, inode: Option<Arc<Inode>>) -> Self {
         Self {
-            file: Arc::new(file),
+            file: file.into(),
             inode,
             position: Mutex::new(0),
             append: AtomicBool::new(false),
         }
+    }
+
+    /// The host's file and the account of it, while nobody else has them.
+    pub(crate) fn into_parts(self) -> io::Result<(File, Option<Arc<Inode>>)> {
+        let file = Arc::into_inner(self.file).ok_or(Errno::BUSY)?;
+        Ok((file, self.inode))
     }
 
     pub(crate) fn host(&self) -> &Arc<File> {
