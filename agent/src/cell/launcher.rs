@@ -1,0 +1,70 @@
+//! What a cell needs of the runtime: to start guests and to end them.
+//!
+//! A trait, so that the table of sandboxes is tested without a guest.
+
+use std::time::Duration;
+
+use nesos_runtime::{Observer, Runtime, Sandbox, SandboxSpec, Stdin, Stdout};
+use nesos_types::cell::SandboxLaunch;
+use nesos_types::task::TaskReason;
+
+/// Starts guests.
+pub(super) trait Launcher: Send + Sync + 'static {
+    /// Ends a guest that was started.
+    type Guest: Guest;
+    /// Starts a guest. Returns at once; the observer is told what becomes of it.
+    fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Self::Guest;
+}
+
+/// A guest that was started.
+pub(super) trait Guest: Clone + Send + Sync + 'static {
+    /// Asks the guest to end, and drops it after the grace.
+    fn kill(&self, kill: &Kill);
+}
+
+/// That a guest is to end, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kill {
+    /// How long it has to end by itself.
+    pub(super) grace: Duration,
+    /// Goes into its last status.
+    pub(super) reason: TaskReason,
+    /// Goes into its last status, for a person; may be empty.
+    pub(super) message: &'static str,
+}
+
+/// Where a guest's input comes from and its output goes to.
+#[derive(Debug)]
+pub(super) struct GuestIo {
+    pub(super) stdin: Stdin,
+    pub(super) stdout: Stdout,
+    pub(super) stderr: Stdout,
+}
+
+impl Launcher for Runtime {
+    type Guest = Sandbox;
+    fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Sandbox {
+        Self::launch(self, spec, observer)
+    }
+}
+
+impl Guest for Sandbox {
+    fn kill(&self, kill: &Kill) {
+        Self::kill(self, kill.grace, kill.reason, kill.message);
+    }
+}
+
+/// What the runtime is to run for this launch.
+pub(super) fn spec(launch: SandboxLaunch, io: GuestIo) -> SandboxSpec {
+    SandboxSpec {
+        framework: launch.key.framework,
+        task: launch.task,
+        compiled: launch.compiled,
+        root: super::directory::root(&launch.directory),
+        stdin: io.stdin,
+        stdout: io.stdout,
+        stderr: io.stderr,
+        fuel_per_cpu_second: launch.fuel_per_cpu_second,
+        determinism: None,
+    }
+}

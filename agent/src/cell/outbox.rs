@@ -1,0 +1,100 @@
+//! Where a cell's events go: to the newest connection of its agent, or nowhere.
+//!
+//! Nothing is kept here. What must not be lost is in the ledgers and is repeated on each connection.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nesos_api::v1;
+use nesos_types::cell::CellEvent;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The agent's end of the conversation, if it is there.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: u64,
+    current: Option<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    number: u64,
+    events: mpsc::UnboundedSender<v1::CellEvent>,
+    replaced: CancellationToken,
+}
+
+/// One connection of the agent, from its begin to its end.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Tells connections apart.
+    pub(super) number: u64,
+    /// What is to be sent.
+    pub(super) events: mpsc::UnboundedReceiver<v1::CellEvent>,
+    /// Cancelled when a newer connection has taken over.
+    pub(super) replaced: CancellationToken,
+}
+
+impl Outbox {
+    /// Opens a connection in place of the one there was. `opening` is called while events wait, and
+    /// what it gives is sent before them.
+    pub(super) fn connect(&self, opening: impl FnOnce() -> Vec<CellEvent>) -> Session {
+        let (events, queue) = mpsc::unbounded_channel();
+        let replaced = CancellationToken::new();
+        let mut state = self.lock();
+        state.connections += 1;
+        let number = state.connections;
+        for event in opening() {
+            // The receiver is held right here.
+            let _ = events.send((&event).into());
+        }
+        let older = state.current.replace(Connection {
+            number,
+            events,
+            replaced: replaced.clone(),
+        });
+        drop(state);
+        if let Some(older) = older {
+            older.replaced.cancel();
+        }
+        Session {
+            number,
+            events: queue,
+            replaced,
+        }
+    }
+
+    /// Takes note that a connection has ended.
+    pub(super) fn disconnect(&self, number: u64) {
+        self.lock()
+            .current
+            .take_if(|connection| connection.number == number);
+    }
+
+    /// Ends the current connection once everything that was sent on it has left.
+    pub(super) fn hang_up(&self) {
+        self.lock().current = None;
+    }
+
+    /// Whether an agent is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.lock().current.is_some()
+    }
+
+    /// Sends an event, if an agent is there.
+    pub(super) fn send(&self, event: &CellEvent) {
+        let event = event.into();
+        if let Some(connection) = &self.lock().current {
+            // A closed queue is a connection that is about to be seen to end.
+            let _ = connection.events.send(event);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,388 @@
+//! The table of a cell's sandboxes: launched in the order of their commands, killed, reported on until
+//! everything about them is acknowledged.
+//!
+//! It does not know what a guest is: a [`Launcher`] starts them, and tells a [`Reporter`] what becomes
+//! of them on threads of its own. Nothing in here waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Slot;
+use nesos_runtime::Stdin;
+use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch};
+use nesos_types::ids::TaskKey;
+use nesos_types::task::{StatusSource, Stdio, TaskReason, TaskState, TaskStatus};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::directory;
+use super::launcher::{Guest, GuestIo, Kill, Launcher, spec};
+use super::ledger::Ledger;
+use super::outbox::{Outbox, Session};
+use super::reporter::Reporter;
+use crate::clock::Clock;
+
+/// How long an attached task waits for its client.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long the guests of a cell that ends have to end by themselves, where their tasks do not say.
+const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// The sandboxes of a cell.
+pub(super) struct Sandboxes<L: Launcher> {
+    launcher: L,
+    clock: Clock,
+    table: DashMap<TaskKey, Entry<L::Guest>>,
+    /// How many have not ended.
+    live: AtomicUsize,
+    outbox: Outbox,
+    /// The agent wants the cell to end when the last sandbox is gone.
+    retiring: AtomicBool,
+    /// The cell is about to end: nothing is launched any more.
+    closing: AtomicBool,
+    /// Told when something has changed that may decide over the cell's end.
+    changed: Notify,
+    /// Told when a further attached task waits for its client.
+    attachable: Notify,
+}
+
+struct Entry<G> {
+    ledger: Ledger,
+    stage: Stage<G>,
+}
+
+enum Stage<G> {
+    /// Waits for its client, but not for ever.
+    Waiting {
+        launch: Box<SandboxLaunch>,
+        _patience: AbortOnDropHandle<()>,
+    },
+    /// On its way to the launcher; a kill that comes meanwhile is kept.
+    Starting(Option<Kill>),
+    /// With the launcher.
+    Started(G),
+    /// Over; the ledger says how.
+    Ended,
+}
+
+/// What a client that wants to attach finds.
+#[derive(Debug)]
+pub(super) enum Seat {
+    /// The task waited for its client, who has to start it.
+    Free(Box<SandboxLaunch>),
+    /// No such task, or not yet.
+    Unknown,
+    /// Another client has attached.
+    Taken,
+    /// The task keeps its output; nobody can attach.
+    NotAttached,
+    /// The task has ended.
+    Ended,
+}
+
+impl<L: Launcher> Sandboxes<L> {
+    /// No sandboxes yet.
+    pub(super) fn new(launcher: L) -> Arc<Self> {
+        Arc::new(Self {
+            launcher,
+            clock: Clock::start(),
+            table: DashMap::new(),
+            live: AtomicUsize::new(0),
+            outbox: Outbox::default(),
+            retiring: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            changed: Notify::new(),
+            attachable: Notify::new(),
+        })
+    }
+
+    /// Does what the agent asks. Must be called within a tokio runtime.
+    pub(super) fn on_command(self: &Arc<Self>, command: CellCommand) {
+        match command {
+            CellCommand::Launch(launch) => self.on_launch(launch),
+            CellCommand::Kill { key, grace } => self.kill(
+                &key,
+                Kill {
+                    grace,
+                    reason: TaskReason::KillRequested,
+                    message: "",
+                },
+            ),
+            CellCommand::Acknowledge { key, sequence } => self.on_acknowledge(&key, sequence),
+            CellCommand::Retire => {
+                self.retiring.store(true, Ordering::SeqCst);
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    fn on_launch(self: &Arc<Self>, launch: Box<SandboxLaunch>) {
+        let key = launch.key.clone();
+        let Slot::Vacant(slot) = self.table.entry(key.clone()) else {
+            return;
+        };
+        self.live.fetch_add(1, Ordering::SeqCst);
+        let ledger = Ledger::new(launch.task.clone());
+        match launch.task.stdio {
+            _ if self.closing.load(Ordering::SeqCst) => {
+                let stage = Stage::Starting(None);
+                drop(slot.insert(Entry { ledger, stage }));
+                self.fail_launch(&key, "the cell is ending");
+            }
+            Stdio::Retained => {
+                let stage = Stage::Starting(None);
+                drop(slot.insert(Entry { ledger, stage }));
+                self.start_retained(*launch);
+            }
+            Stdio::Attached => {
+                let stage = Stage::Waiting {
+                    launch,
+                    _patience: self.be_patient_with_client_of(key),
+                };
+                drop(slot.insert(Entry { ledger, stage }));
+                self.attachable.notify_waiters();
+            }
+        }
+    }
+
+    fn be_patient_with_client_of(self: &Arc<Self>, key: TaskKey) -> AbortOnDropHandle<()> {
+        let sandboxes = self.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(CLIENT_PATIENCE).await;
+            sandboxes.give_up_on_client_of(&key);
+        }))
+    }
+
+    fn give_up_on_client_of(&self, key: &TaskKey) {
+        if matches!(self.take_seat(key), Seat::Free(_)) {
+            let patience_secs = CLIENT_PATIENCE.as_secs();
+            self.fail_launch(
+                key,
+                &format!("no client attached to the task within {patience_secs} s"),
+            );
+        }
+    }
+
+    fn start_retained(self: &Arc<Self>, launch: SandboxLaunch) {
+        let (stdout, stderr) = directory::retained_output(&launch);
+        let stdin = Stdin::Empty;
+        self.start(
+            launch,
+            GuestIo {
+                stdin,
+                stdout,
+                stderr,
+            },
+        );
+    }
+
+    /// Looks for a task that waits for its client, and takes the seat beside it.
+    pub(super) fn take_seat(&self, key: &TaskKey) -> Seat {
+        let Some(mut entry) = self.table.get_mut(key) else {
+            return Seat::Unknown;
+        };
+        match std::mem::replace(&mut entry.stage, Stage::Starting(None)) {
+            Stage::Waiting { launch, .. } => Seat::Free(launch),
+            other => {
+                entry.stage = other;
+                entry.occupied_seat()
+            }
+        }
+    }
+
+    /// Resolves when a further attached task waits for its client.
+    pub(super) fn attachable(&self) -> Notified<'_> {
+        self.attachable.notified()
+    }
+
+    /// Starts a task: one that keeps its output, or one whose seat was taken.
+    pub(super) fn start(self: &Arc<Self>, launch: SandboxLaunch, io: GuestIo) {
+        let key = launch.key.clone();
+        if let Err(error) = directory::make(&launch) {
+            self.fail_launch(&key, &error.to_string());
+            return;
+        }
+        let reporter = Reporter::new(self.clone(), key.clone());
+        let guest = self.launcher.launch(spec(launch, io), Box::new(reporter));
+        let kept = self.table.get_mut(&key).and_then(|mut entry| {
+            let Stage::Starting(kept) = &mut entry.stage else {
+                return None;
+            };
+            let kept = kept.take();
+            entry.stage = Stage::Started(guest.clone());
+            kept
+        });
+        if let Some(kill) = kept {
+            guest.kill(&kill);
+        }
+    }
+
+    fn kill(&self, key: &TaskKey, kill: Kill) {
+        let Some(mut entry) = self.table.get_mut(key) else {
+            return;
+        };
+        match &mut entry.stage {
+            Stage::Started(guest) => {
+                let guest = guest.clone();
+                drop(entry);
+                guest.kill(&kill);
+            }
+            Stage::Starting(kept) => *kept = Some(kill),
+            Stage::Waiting { .. } => {
+                entry.stage = Stage::Starting(None);
+                drop(entry);
+                let status = self.status(key, TaskState::Killed).because(
+                    TaskReason::KilledDuringLaunch,
+                    "killed before a client attached",
+                );
+                self.report(key, status);
+            }
+            Stage::Ended => {}
+        }
+    }
+
+    fn on_acknowledge(&self, key: &TaskKey, sequence: u32) {
+        let Slot::Occupied(mut entry) = self.table.entry(key.clone()) else {
+            return;
+        };
+        entry.get_mut().ledger.acknowledge(sequence);
+        if entry.get().ledger.is_settled() {
+            drop(entry.remove());
+            self.changed.notify_one();
+        }
+    }
+
+    /// A status of this cell about a task, made now.
+    pub(super) fn status(&self, key: &TaskKey, state: TaskState) -> TaskStatus {
+        TaskStatus::new(
+            key.task.clone(),
+            state,
+            StatusSource::Cell,
+            self.clock.now(),
+        )
+    }
+
+    fn fail_launch(&self, key: &TaskKey, why: &str) {
+        let status = self.status(key, TaskState::Dropped);
+        self.report(key, status.because(TaskReason::LaunchFailed, why));
+    }
+
+    /// Writes a status down and tells the agent, if it is there.
+    pub(super) fn report(&self, key: &TaskKey, status: TaskStatus) {
+        let Some(mut entry) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(event) = entry.ledger.write(key, status) else {
+            return;
+        };
+        let guest = entry
+            .ledger
+            .has_ended()
+            .then(|| std::mem::replace(&mut entry.stage, Stage::Ended));
+        // No lock of the table is held while the outbox is, whose `connect` goes over the table.
+        drop(entry);
+        self.outbox.send(&event);
+        if guest.is_some() {
+            self.live.fetch_sub(1, Ordering::SeqCst);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Opens a conversation with the agent; an older one is over.
+    pub(super) fn connect(&self) -> Session {
+        let session = self.outbox.connect(|| self.opening());
+        self.changed.notify_one();
+        session
+    }
+
+    /// What is said first on each connection. Statuses written meanwhile are said again behind it.
+    fn opening(&self) -> Vec<CellEvent> {
+        let mut sandboxes = Vec::with_capacity(self.table.len());
+        let mut repeated = Vec::new();
+        for entry in &self.table {
+            sandboxes.push(entry.ledger.report(entry.key()));
+            repeated.extend(entry.ledger.repeat(entry.key()));
+        }
+        let pid = std::process::id();
+        let hello = CellEvent::Hello { pid, sandboxes };
+        std::iter::once(hello).chain(repeated).collect()
+    }
+
+    /// Takes note that a conversation has ended.
+    pub(super) fn disconnect(&self, session: u64) {
+        self.outbox.disconnect(session);
+        self.changed.notify_one();
+    }
+
+    /// Ends every sandbox and launches no more.
+    pub(super) fn close(&self, message: &'static str) -> Duration {
+        self.closing.store(true, Ordering::SeqCst);
+        let graces: Vec<(TaskKey, Duration)> = self
+            .table
+            .iter()
+            .filter(|entry| !entry.ledger.has_ended())
+            .map(|entry| {
+                let grace = entry.ledger.task().kill_grace;
+                (entry.key().clone(), grace.unwrap_or(DEFAULT_KILL_GRACE))
+            })
+            .collect();
+        for (key, grace) in &graces {
+            let reason = TaskReason::CellTerminated;
+            self.kill(
+                key,
+                Kill {
+                    grace: *grace,
+                    reason,
+                    message,
+                },
+            );
+        }
+        graces.into_iter().map(|(_, grace)| grace).max().unwrap_or_default()
+    }
+
+    /// Says nothing more to the agent, so that the conversation ends.
+    pub(super) fn hang_up(&self) {
+        self.outbox.hang_up();
+    }
+
+    /// Whether every sandbox has ended.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.live.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether every sandbox has ended and every status was acknowledged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_quiet() && self.table.is_empty()
+    }
+
+    /// Whether an agent is there.
+    pub(super) fn is_connected(&self) -> bool {
+        self.outbox.is_connected()
+    }
+
+    /// Whether the agent wants the cell to end when the last sandbox is gone.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when something has changed that may decide over the cell's end.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+}
+
+impl<G> Entry<G> {
+    /// Why nobody can attach to this task.
+    fn occupied_seat(&self) -> Seat {
+        if self.ledger.has_ended() {
+            Seat::Ended
+        } else if self.ledger.task().stdio == Stdio::Attached {
+            Seat::Taken
+        } else {
+            Seat::NotAttached
+        }
+    }
+}
