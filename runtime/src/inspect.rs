@@ -129,8 +129,8 @@ pub(crate) fn read(wasm: &Path) -> Result<Vec<u8>, InspectError> {
     })
 }
 
-/// Looks into a bundle.
-pub(crate) fn inspect_bytes(bytes: &[u8]) -> Result<BundleInfo, InspectError> {
+/// Looks into a bundle that has been read already; as [`inspect`].
+pub fn inspect_bytes(bytes: &[u8]) -> Result<BundleInfo, InspectError> {
     check_magic(bytes)?;
     let found = scan::scan(bytes)?;
     found.into_info()

@@ -31,7 +31,9 @@ pub use determinism::Determinism;
 pub use engine::{EngineError, compatibility};
 pub use exit::Exit;
 pub use fuel_rate::measure_fuel_rate;
-pub use inspect::{BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect};
+pub use inspect::{
+    BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect, inspect_bytes,
+};
 pub use module_cache::{ModuleCache, ModuleCacheError};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use sandbox::{Observer, Sandbox, SandboxSpec};
