@@ -1,0 +1,160 @@
+//! A cluster of real processes: the `nesos` binary that was built beside this one.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::processes::{cpu_time, family};
+
+/// The `nesos` binary beside this executable.
+pub(crate) fn nesos() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let binary = own.with_file_name("nesos");
+    ensure!(
+        binary.is_file(),
+        "there is no {}: build it with `cargo build {}-p nesos`",
+        binary.display(),
+        if cfg!(debug_assertions) {
+            ""
+        } else {
+            "--release "
+        }
+    );
+    Ok(binary)
+}
+
+/// A master and an agent, each a process of its own, with their state in a directory that goes away
+/// with them.
+pub(crate) struct Cluster {
+    // In this order: the agent goes first.
+    agent: Server,
+    master: Server,
+    _directory: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts a cluster whose agent advertises these resources.
+    pub(crate) fn start(resources: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let master = Server::start("master", &directory.path().join("master"), &[])?;
+        let agent = Server::start(
+            "agent",
+            &directory.path().join("agent"),
+            &["--master", &master.url, "--resources", resources],
+        )?;
+        Ok(Self {
+            agent,
+            master,
+            _directory: directory,
+        })
+    }
+
+    /// The master's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.master.url
+    }
+
+    pub(crate) fn master_pid(&self) -> u32 {
+        self.master.child.id()
+    }
+
+    pub(crate) fn agent_pid(&self) -> u32 {
+        self.agent.child.id()
+    }
+
+    /// The agent's cells, as they are now.
+    pub(crate) fn cells(&self) -> BTreeSet<u32> {
+        let mut below = family(self.agent_pid());
+        below.remove(&self.agent_pid());
+        below
+    }
+
+    /// CPU time of the cluster so far, and of this process, which is the framework.
+    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+        let own = BTreeSet::from([std::process::id(), self.master_pid()]);
+        let agent_and_cells = family(self.agent_pid());
+        cpu_time(own.union(&agent_and_cells).copied())
+    }
+}
+
+/// Master and agent in one process: `nesos dev`.
+pub(crate) struct Dev {
+    server: Server,
+    _directory: tempfile::TempDir,
+}
+
+impl Dev {
+    pub(crate) fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        Ok(Self {
+            server: Server::start("dev", &directory.path().join("state"), &[])?,
+            _directory: directory,
+        })
+    }
+
+    /// The master's address.
+    pub(crate) fn url(&self) -> &str {
+        &self.server.url
+    }
+}
+
+/// A process that serves on an address, ended when it is dropped.
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    /// Starts `nesos COMMAND` and waits until it says where it serves.
+    fn start(command: &str, state: &Path, flags: &[&str]) -> Result<Self> {
+        let child = Command::new(nesos()?)
+            .args([command, "--listen", "127.0.0.1:0", "--state-dir"])
+            .arg(state)
+            .args(flags)
+            .env_remove("NESOS_MASTER")
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start nesos {command}"))?;
+        let mut server = Self {
+            child,
+            url: String::new(),
+        };
+        server.url = server
+            .address()
+            .with_context(|| format!("nesos {command} did not say where it serves"))?;
+        Ok(server)
+    }
+
+    fn address(&mut self) -> Result<String> {
+        let mut lines = BufReader::new(self.child.stdout.take().context("a pipe")?);
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line)? == 0 {
+                bail!("it has ended");
+            }
+            let url = line.find("http://").map(|at| &line[at..]);
+            if let Some(url) = url.and_then(|rest| rest.split_whitespace().next()) {
+                // Keeps reading, so that the process is never held up by a full pipe.
+                std::thread::spawn(move || drop(std::io::copy(&mut lines, &mut std::io::sink())));
+                return Ok(url.to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It may have ended by itself.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,72 @@
+//! The benchmarks: one file for each figure that is promised.
+
+use anyhow::Result;
+
+use crate::Options;
+use crate::figure::Report;
+
+mod cpu_share;
+mod density;
+mod idle;
+mod latency;
+mod metering;
+mod run;
+mod sim;
+mod start;
+mod throughput;
+
+/// A benchmark: its name, what it is about, and how to run it.
+pub(crate) struct Benchmark {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(Options, &mut Report) -> Result<()>,
+}
+
+/// All benchmarks, in the order in which `all` runs them.
+pub(crate) const BENCHMARKS: &[Benchmark] = &[
+    Benchmark {
+        name: "cpu-share",
+        about: "The CPU that guests get, against what they accepted",
+        run: cpu_share::run,
+    },
+    Benchmark {
+        name: "metering",
+        about: "What metering adds to a guest at full share",
+        run: metering::run,
+    },
+    Benchmark {
+        name: "start",
+        about: "From a launch inside a cell to the guest's first instruction",
+        run: start::run,
+    },
+    Benchmark {
+        name: "throughput",
+        about: "CPU that a no-op task costs over all processes, and tasks a second",
+        run: throughput::run,
+    },
+    Benchmark {
+        name: "latency",
+        about: "From submitting a no-op task to knowing that it has ended",
+        run: latency::run,
+    },
+    Benchmark {
+        name: "run",
+        about: "`nesos run` on a running cluster, against the `wasmtime` command",
+        run: run::run,
+    },
+    Benchmark {
+        name: "idle",
+        about: "Memory of an idle master, agent and cell",
+        run: idle::run,
+    },
+    Benchmark {
+        name: "density",
+        about: "Sleeping guests of one role on one agent",
+        run: density::run,
+    },
+    Benchmark {
+        name: "sim",
+        about: "Events that the simulator handles in a second of CPU",
+        run: sim::run,
+    },
+];
