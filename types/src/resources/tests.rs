@@ -78,7 +78,8 @@ proptest! {
 #[test]
 fn bad_amounts_say_what_is_wrong() {
     use QuantityError as E;
-    let cases: [(&str, fn(String) -> E); 8] = [
+    type Wrong = fn(String) -> E;
+    let cases: [(&str, Wrong); 8] = [
         ("-1", E::Negative),
         ("-0.5", E::Negative),
         ("NaN", E::NotANumber),
