@@ -152,15 +152,20 @@ impl Cluster {
         );
     }
 
-    /// Everybody launches as much as it can get.
+    /// Everybody launches as much as it can get, until nobody launched anything for a while.
     fn fill(&mut self) {
-        for _ in 0..400 {
+        let (mut launched, mut quiet) = (0, 0);
+        while quiet < 8 {
             for framework in 0..self.demands.len() {
                 self.answer(framework, true);
                 self.tick(Duration::ZERO);
             }
             if self.offers.values().all(Vec::is_empty) {
                 self.tick(Duration::from_secs(5));
+                quiet += 1;
+            }
+            if self.tasks > launched {
+                (launched, quiet) = (self.tasks, 0);
             }
         }
     }
