@@ -1,0 +1,133 @@
+use std::fs;
+
+use nesos_agent_core::checkpoint::{
+    AgentRecord, CellRecord, Change, Checkpoint, Record, RecordKey, TaskRecord,
+};
+use nesos_agent_core::{CellId, Event};
+use nesos_types::bundle::Digest;
+use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::task::{StatusSource, TaskInfo, TaskState, TaskStatus};
+use nesos_types::time::Time;
+
+use super::*;
+
+fn task(id: &str) -> TaskRecord {
+    let id: nesos_types::ids::TaskId = id.parse().unwrap();
+    let mut info = TaskInfo::new(id.clone(), Digest([7; 32]), Resources::new(500, 1 << 20));
+    info.data = vec![0, 255];
+    let mut status = TaskStatus::new(id, TaskState::Running, StatusSource::Cell, Time::ZERO);
+    status.message = "it runs".into();
+    TaskRecord {
+        framework: FrameworkId(3),
+        role: Role::default_role(),
+        task: info.into(),
+        cell: Some(CellId(1)),
+        serial: 9,
+        generation: 2,
+        launched: true,
+        latest: TaskState::Running,
+        cell_sequence: 1,
+        pending: vec![status],
+        kill_by: Some(Time::from_micros(5)),
+        silent: false,
+    }
+}
+
+fn records() -> (AgentRecord, CellRecord, TaskRecord) {
+    let agent = AgentRecord {
+        id: Some(AgentId(8)),
+        boot_id: "boot".into(),
+        next_cell: 2,
+    };
+    let cell = CellRecord {
+        cell: CellId(1),
+        role: Role::default_role(),
+        pid: Some(42),
+    };
+    (agent, cell, task("a task"))
+}
+
+#[test]
+fn what_was_committed_is_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    let (agent, cell, task) = records();
+    let file = CheckpointFile::open(&path).unwrap();
+    let gone = self::task("gone");
+    file.commit(&[
+        Change::Put(Record::Agent(agent.clone())),
+        Change::Put(Record::Cell(cell.clone())),
+        Change::Put(Record::Task(Box::new(task.clone()))),
+        Change::Put(Record::Task(Box::new(gone.clone()))),
+    ])
+    .unwrap();
+    file.commit(&[Change::Delete(RecordKey::Task(gone.key()))])
+        .unwrap();
+    drop(file);
+    let state = CheckpointFile::open(&path).unwrap().load().unwrap();
+    assert_eq!(state.agent, Some(agent));
+    assert_eq!(state.cells, [cell]);
+    assert_eq!(state.tasks, [task]);
+}
+
+#[test]
+fn a_second_agent_on_the_same_file_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    let _held = CheckpointFile::open(&path).unwrap();
+    let error = CheckpointFile::open(&path).unwrap_err();
+    assert!(matches!(error, CheckpointError::InUse { .. }), "{error}");
+}
+
+#[test]
+fn damage_is_found_when_the_file_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    for damage in [b"not a checkpoint".to_vec(), vec![0; 8192]] {
+        fs::write(&path, damage).unwrap();
+        let error = CheckpointFile::open(&path).unwrap_err();
+        assert!(matches!(error, CheckpointError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("move it away"), "{error}");
+    }
+}
+
+#[test]
+fn a_damaged_page_is_found_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    let file = CheckpointFile::open(&path).unwrap();
+    let put = |number: u32| Change::Put(Record::Task(Box::new(task(&number.to_string()))));
+    file.commit(&(0..200).map(put).collect::<Vec<_>>()).unwrap();
+    drop(file);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes
+        .windows(7)
+        .position(|window| window == b"it runs")
+        .expect("the message is in the file");
+    bytes[at] ^= 0xff;
+    fs::write(&path, bytes).unwrap();
+    let opened = CheckpointFile::open(&path).and_then(|file| file.load());
+    assert!(matches!(opened, Err(CheckpointError::Corrupt { .. })));
+}
+
+#[test]
+fn the_writer_says_what_it_has_committed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    let (sender, mut events) = tokio::sync::mpsc::unbounded_channel();
+    let file = CheckpointFile::open(&path).unwrap();
+    let writer = Writer::to_file(file, path.clone(), sender).unwrap();
+    let (agent, ..) = records();
+    for sequence in 1..=3 {
+        let changes = vec![Change::Put(Record::Agent(agent.clone()))];
+        writer.write(Checkpoint { sequence, changes });
+    }
+    writer.finish();
+    for sequence in 1..=3 {
+        assert_eq!(events.try_recv(), Ok(Event::Committed { sequence }));
+    }
+    let state = CheckpointFile::open(&path).unwrap().load().unwrap();
+    assert_eq!(state.agent, Some(agent));
+}

@@ -1,0 +1,343 @@
+//! What an operator may choose about an agent: one typed tree, parsed once, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nesos_agent_core::AgentConfig as CoreConfig;
+use nesos_api::{DEFAULT_AGENT_PORT, DEFAULT_MASTER_PORT};
+use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::resources::Resources;
+use serde::{Deserialize, Serialize};
+
+/// The configuration of an agent. Everything but the state directory has a default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Where the checkpoint, the sandboxes and the caches are. Created if it is not there. One agent
+    /// at a time.
+    pub state_directory: PathBuf,
+    /// Where the master is. Default: `http://127.0.0.1:5050`.
+    #[serde(default = "default_master")]
+    pub master: String,
+    /// Where to listen for those who attach to tasks or read their output. Port 0 lets the system
+    /// choose. Default: `127.0.0.1:5051`.
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    /// How others reach this agent: `http://host:port`. Default: made from the address listened on,
+    /// or from the host's name if that is every address.
+    #[serde(default)]
+    pub advertise_url: Option<String>,
+    /// The host's name. Default: what the system says.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Everything that the agent has to give, in Mesos' form (`cpus:4;mem:4GiB;disk:10GiB`). What is
+    /// not named is detected: CPUs as this process may use them, memory and disk less some for the
+    /// host itself.
+    #[serde(default, with = "resources_text")]
+    pub resources: Option<Resources>,
+    /// Properties that frameworks may look at.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Attribute>,
+    /// Whether tasks may mount directories of the host. Default: false.
+    #[serde(default)]
+    pub host_mounts: bool,
+    /// Units of fuel that one CPU burns in a second; 0 refuses tasks metered by fuel. Default: 0.
+    #[serde(default)]
+    pub fuel_per_cpu_second: u64,
+    /// Whether the agent ends with its process: nothing is checkpointed, nothing is flushed to the
+    /// disk. For clusters that live inside another program. Default: false.
+    #[serde(default)]
+    pub ephemeral: bool,
+    /// How long a killed guest has to end by itself where nobody says. Default: 3 s.
+    #[serde(default = "default_kill_grace_ms")]
+    pub kill_grace_ms: u64,
+    /// How long all tasks have at most to end when the agent is told to leave. Default: 5 s.
+    #[serde(default = "default_shutdown_grace_ms")]
+    pub shutdown_grace_ms: u64,
+    /// Registering with the master.
+    #[serde(default)]
+    pub registration: RegistrationConfig,
+    /// The processes that hold the sandboxes.
+    #[serde(default)]
+    pub cells: CellsConfig,
+    /// The caches of bundles and of compiled code.
+    #[serde(default)]
+    pub bundles: BundlesConfig,
+    /// The directories of ended tasks.
+    #[serde(default)]
+    pub sandboxes: SandboxesConfig,
+}
+
+/// Registering with the master.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistrationConfig {
+    /// The first pause before trying again; doubles, jittered. Default: 100 ms.
+    pub backoff_min_ms: u64,
+    /// The longest pause. Default: 60 s.
+    pub backoff_max_ms: u64,
+    /// How long the master may take to answer. Default: 10 s.
+    pub timeout_ms: u64,
+    /// After how many ping intervals of silence the master is gone. Default: 5.
+    pub missed_pings: u32,
+}
+
+/// The processes that hold the sandboxes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CellsConfig {
+    /// The binary whose hidden subcommands `cell` and `compile` are used. Default: this one.
+    pub executable: Option<PathBuf>,
+    /// Threads that run guests in each cell. Default: as many as there are CPUs.
+    pub guest_threads: Option<usize>,
+    /// The most sandboxes in one cell; beyond it a role gets further cells. Default: what the host's
+    /// limit on memory mappings allows.
+    pub max_sandboxes: Option<u32>,
+    /// How long a cell without sandboxes stays. Default: 60 s.
+    pub idle_ms: Option<u64>,
+    /// How long a cell with sandboxes stays without its agent. Default: 15 min; 1 s for an ephemeral
+    /// agent.
+    pub orphan_grace_ms: Option<u64>,
+}
+
+/// The caches of bundles and of compiled code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BundlesConfig {
+    /// How many bytes of bundles are kept. Default: 4 GiB.
+    pub max_bytes: u64,
+    /// How many bytes of compiled code are kept beside what is in use. Default: 8 GiB.
+    pub compiled_max_bytes: u64,
+    /// Where compiled code is kept. Default: `compiled` in the state directory.
+    pub compiled_directory: Option<PathBuf>,
+    /// How long a compiled bundle that no task uses is held against eviction. Default: 60 s.
+    pub idle_ms: u64,
+    /// How many bundles are compiled at the same time. Default: 2.
+    pub parallel_compiles: usize,
+}
+
+/// The directories of ended tasks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SandboxesConfig {
+    /// How long they stay. Default: 1 week.
+    pub keep_ms: u64,
+    /// How many stay at most. Default: 10,000.
+    pub keep_count: usize,
+    /// How many bytes they may hold together. Default: 4 GiB.
+    pub keep_bytes: u64,
+}
+
+fn default_master() -> String {
+    format!("http://127.0.0.1:{DEFAULT_MASTER_PORT}")
+}
+
+fn default_listen() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, DEFAULT_AGENT_PORT).into()
+}
+
+fn default_kill_grace_ms() -> u64 {
+    3_000
+}
+
+fn default_shutdown_grace_ms() -> u64 {
+    5_000
+}
+
+impl Default for RegistrationConfig {
+    fn default() -> Self {
+        Self {
+            backoff_min_ms: 100,
+            backoff_max_ms: 60_000,
+            timeout_ms: 10_000,
+            missed_pings: 5,
+        }
+    }
+}
+
+impl Default for BundlesConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 4 << 30,
+            compiled_max_bytes: 8 << 30,
+            compiled_directory: None,
+            idle_ms: 60_000,
+            parallel_compiles: 2,
+        }
+    }
+}
+
+impl Default for SandboxesConfig {
+    fn default() -> Self {
+        Self {
+            keep_ms: 7 * 24 * 3600 * 1000,
+            keep_count: 10_000,
+            keep_bytes: 4 << 30,
+        }
+    }
+}
+
+impl AgentConfig {
+    /// An agent that keeps its state in this directory; everything else at its default.
+    #[must_use]
+    pub fn new(state_directory: impl Into<PathBuf>) -> Self {
+        Self {
+            state_directory: state_directory.into(),
+            master: default_master(),
+            listen: default_listen(),
+            advertise_url: None,
+            hostname: None,
+            resources: None,
+            attributes: BTreeMap::new(),
+            host_mounts: false,
+            fuel_per_cpu_second: 0,
+            ephemeral: false,
+            kill_grace_ms: default_kill_grace_ms(),
+            shutdown_grace_ms: default_shutdown_grace_ms(),
+            registration: RegistrationConfig::default(),
+            cells: CellsConfig::default(),
+            bundles: BundlesConfig::default(),
+            sandboxes: SandboxesConfig::default(),
+        }
+    }
+
+    /// An agent that ends with this process: on a loopback port that the system chooses, its files in
+    /// this directory.
+    #[must_use]
+    pub fn ephemeral(directory: impl Into<PathBuf>, master: impl Into<String>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            master: master.into(),
+            ephemeral: true,
+            ..Self::new(directory)
+        }
+    }
+
+    /// How long all tasks have at most to end when the agent is told to leave.
+    #[must_use]
+    pub fn shutdown_grace(&self) -> Duration {
+        Duration::from_millis(self.shutdown_grace_ms)
+    }
+
+    pub(crate) fn sandbox_directory(&self) -> PathBuf {
+        self.state_directory.join("sandboxes")
+    }
+
+    pub(crate) fn orphan_grace(&self) -> Duration {
+        let default = if self.ephemeral {
+            1_000
+        } else {
+            15 * 60 * 1000
+        };
+        Duration::from_millis(self.cells.orphan_grace_ms.unwrap_or(default))
+    }
+
+    pub(crate) fn cell_idle(&self) -> Duration {
+        Duration::from_millis(self.cells.idle_ms.unwrap_or(60_000))
+    }
+
+    /// The part that the core decides by.
+    pub(crate) fn core(&self, info: AgentInfo, boot_id: String) -> CoreConfig {
+        let registration = &self.registration;
+        let mut core = CoreConfig::new(info);
+        core.boot_id = boot_id;
+        core.sandboxes = self.sandbox_directory();
+        core.kill_grace = Duration::from_millis(self.kill_grace_ms);
+        core.register_backoff_min = Duration::from_millis(registration.backoff_min_ms);
+        core.register_backoff_max = Duration::from_millis(registration.backoff_max_ms);
+        core.register_timeout = Duration::from_millis(registration.timeout_ms);
+        core.missed_pings = registration.missed_pings;
+        if let Some(most) = self.cells.max_sandboxes {
+            core.sandboxes_per_cell = usize::try_from(most).unwrap_or(usize::MAX);
+        }
+        core.cell_idle = self.cell_idle();
+        core.bundle_idle = Duration::from_millis(self.bundles.idle_ms);
+        core.sandbox_keep = Duration::from_millis(self.sandboxes.keep_ms);
+        core.sandbox_keep_count = self.sandboxes.keep_count;
+        core.sandbox_keep_bytes = self.sandboxes.keep_bytes;
+        core
+    }
+}
+
+/// Resources as people write them: `cpus:4;mem:4GiB`.
+mod resources_text {
+    use nesos_types::resources::Resources;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        resources: &Option<Resources>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = resources.as_ref().map(|resources| {
+            format!(
+                "cpus:{};mem:{}B;disk:{}B",
+                nesos_types::resources::format_cpus(resources.cpu_milli),
+                resources.mem_bytes,
+                resources.disk_bytes
+            )
+        });
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Resources>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom))
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_enough() {
+        let config: AgentConfig = toml::from_str(r#"state_directory = "/s""#).unwrap();
+        assert_eq!(config.master, "http://127.0.0.1:5050");
+        assert_eq!(config.listen.port(), 5051);
+        assert_eq!(config.resources, None);
+    }
+
+    #[test]
+    fn values_reach_the_core() {
+        let config: AgentConfig = toml::from_str(
+            r#"
+            state_directory = "/s"
+            resources = "cpus:4;mem:4GiB"
+            kill_grace_ms = 7
+            [registration]
+            missed_pings = 3
+            [cells]
+            max_sandboxes = 9
+            [sandboxes]
+            keep_count = 2
+            "#,
+        )
+        .unwrap();
+        let info =
+            crate::host_probe::describe(&config, "h".into(), "u".into(), Resources::default());
+        assert_eq!(info.resources, Resources::new(4000, 4 << 30));
+        let core = config.core(info, "boot".into());
+        assert_eq!(core.kill_grace, Duration::from_millis(7));
+        assert_eq!(core.missed_pings, 3);
+        assert_eq!(core.sandboxes_per_cell, 9);
+        assert_eq!(core.sandbox_keep_count, 2);
+        assert_eq!(core.sandboxes, PathBuf::from("/s/sandboxes"));
+    }
+
+    #[test]
+    fn unknown_keys_and_bad_resources_are_refused() {
+        for wrong in [
+            "state_directory = '/s'\nmastre = 'http://x'",
+            "state_directory = '/s'\n[cells]\nidle = 3",
+            "state_directory = '/s'\nresources = 'cpus:-1'",
+            "master = 'http://x'",
+        ] {
+            assert!(toml::from_str::<AgentConfig>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

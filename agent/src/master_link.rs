@@ -1,0 +1,227 @@
+//! The agent's end of its conversation with the master: one bidirectional stream at a time, events
+//! there, commands back, in frames.
+//!
+//! When to connect and what to say the core decides; the link says what became of it.
+
+use std::time::Duration;
+
+use nesos_agent_core::Event;
+use nesos_api::v1::agent_service_client::AgentServiceClient;
+use nesos_api::{MAX_FRAME_BYTES, v1};
+use nesos_types::message::{AgentCommand, AgentEvent};
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::causes::with_causes;
+use crate::frames::Frames;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much the master may send before it is read, on a stream and on the whole connection.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// How long the last words may take to be sent.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A master's address that is none.
+#[derive(Debug, Error)]
+#[error("{url:?} is not an address of a master; expected http://HOST:PORT")]
+pub struct MasterUrlError {
+    /// What was given.
+    url: String,
+    /// What is wrong with it.
+    #[source]
+    source: tonic::transport::Error,
+}
+
+/// Where the master is.
+#[derive(Clone, Debug)]
+pub(crate) struct MasterAddress(Endpoint);
+
+impl MasterAddress {
+    /// Reads `http://host:port`; `host:port` is understood as well.
+    pub(crate) fn parse(url: &str) -> Result<Self, MasterUrlError> {
+        let full = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
+        };
+        let endpoint = Endpoint::from_shared(full).map_err(|source| MasterUrlError {
+            url: url.to_owned(),
+            source,
+        })?;
+        Ok(Self(
+            endpoint
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES),
+        ))
+    }
+
+    /// A channel for single calls, connected when the first is made.
+    pub(crate) fn channel(&self) -> Channel {
+        self.0.connect_lazy()
+    }
+}
+
+/// The conversation.
+#[derive(Debug)]
+pub(crate) struct MasterLink {
+    address: MasterAddress,
+    events: mpsc::UnboundedSender<Event>,
+    standing: Option<Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    outgoing: mpsc::UnboundedSender<v1::AgentEvent>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl MasterLink {
+    /// A link that says what happens through `events`.
+    pub(crate) fn new(address: MasterAddress, events: mpsc::UnboundedSender<Event>) -> Self {
+        Self {
+            address,
+            events,
+            standing: None,
+        }
+    }
+
+    /// Performs [`Effect::ConnectMaster`](nesos_agent_core::Effect::ConnectMaster).
+    pub(crate) fn connect(&mut self, connection: u64) {
+        let (outgoing, queue) = mpsc::unbounded_channel();
+        let events = self.events.clone();
+        let address = self.address.clone();
+        let task = tokio::spawn(async move {
+            let message = match converse(address, connection, queue, &events).await {
+                Ok(()) => "the master has hung up".to_owned(),
+                Err(error) => with_causes(&error),
+            };
+            // A driver that no longer listens is about to end.
+            let _ = events.send(Event::MasterDisconnected {
+                connection,
+                message,
+            });
+        });
+        self.standing = Some(Standing { outgoing, task });
+    }
+
+    /// Performs [`Effect::SendMaster`](nesos_agent_core::Effect::SendMaster).
+    pub(crate) fn send(&self, event: &AgentEvent) {
+        if let Some(standing) = &self.standing {
+            // A queue that is closed belongs to a connection whose end is about to be heard.
+            let _ = standing.outgoing.send(event.into());
+        }
+    }
+
+    /// Performs [`Effect::DisconnectMaster`](nesos_agent_core::Effect::DisconnectMaster).
+    pub(crate) fn disconnect(&mut self) {
+        self.standing = None;
+    }
+
+    /// Ends the conversation after everything was sent, if the master takes it.
+    pub(crate) async fn close(mut self) {
+        let Some(standing) = self.standing.take() else {
+            return;
+        };
+        let (nobody, _) = mpsc::unbounded_channel();
+        let mut standing = standing;
+        standing.outgoing = nobody;
+        let ended = tokio::time::timeout(GOODBYE_WITHIN, &mut standing.task).await;
+        if ended.is_err() {
+            tracing::debug!("the master did not hang up in time");
+        }
+    }
+}
+
+/// Why a conversation ended.
+#[derive(Debug, Error)]
+enum LinkError {
+    #[error("cannot connect to the master")]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the connection to the master broke: {}", .0.message())]
+    Converse(#[from] tonic::Status),
+}
+
+/// One conversation, from the connection to its end.
+async fn converse(
+    address: MasterAddress,
+    connection: u64,
+    queue: mpsc::UnboundedReceiver<v1::AgentEvent>,
+    events: &mpsc::UnboundedSender<Event>,
+) -> Result<(), LinkError> {
+    let channel = address.0.connect().await.map_err(LinkError::Connect)?;
+    // A driver that no longer listens is about to end.
+    let _ = events.send(Event::MasterConnected { connection });
+    let frames = Frames::new(queue, |events| v1::AgentEvents { events });
+    let mut commands = AgentServiceClient::new(channel)
+        .max_decoding_message_size(MAX_FRAME_BYTES)
+        .max_encoding_message_size(MAX_FRAME_BYTES)
+        .converse(frames)
+        .await?
+        .into_inner();
+    while let Some(frame) = commands.message().await? {
+        for command in frame.commands {
+            hear(connection, command, events);
+        }
+    }
+    Ok(())
+}
+
+fn hear(connection: u64, command: v1::AgentCommand, events: &mpsc::UnboundedSender<Event>) {
+    match AgentCommand::try_from(command) {
+        Ok(command) => {
+            // A driver that no longer listens is about to end.
+            let _ = events.send(Event::MasterCommand {
+                connection,
+                command,
+            });
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the master said what this agent does not understand; is one of them older?");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_urls_or_host_and_port() {
+        for good in ["http://127.0.0.1:5050", "localhost:5050", "http://[::1]:1"] {
+            assert!(MasterAddress::parse(good).is_ok(), "{good}");
+        }
+        let error = MasterAddress::parse("http://a b").unwrap_err().to_string();
+        assert!(error.contains("http://HOST:PORT"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_master_that_is_not_there_is_said_to_be_gone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let nobody = listener.local_addr().unwrap();
+        drop(listener);
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let address = MasterAddress::parse(&nobody.to_string()).unwrap();
+        let mut link = MasterLink::new(address, sender);
+        link.connect(7);
+        let Some(Event::MasterDisconnected {
+            connection: 7,
+            message,
+        }) = events.recv().await
+        else {
+            panic!("expected a disconnection");
+        };
+        assert!(message.contains("refused"), "{message}");
+    }
+}
