@@ -231,12 +231,6 @@ impl RunningAgent {
         self.stop.clone()
     }
 
-    /// What ends the agent alone when it is cancelled; see [`RunningAgent::detach`].
-    #[must_use]
-    pub fn detach_token(&self) -> CancellationToken {
-        self.detach.clone()
-    }
-
     /// What ends the agent alone when it is cancelled: tasks run on in their cells, as with
     /// [`detach`](Self::detach).
     #[must_use]
