@@ -15,6 +15,8 @@ mod process;
 mod reporter;
 mod sandboxes;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! The agent's own door: attaching to tasks and reading their output.
 
 mod attach;
+mod kept;
 mod logs;
 mod places;
 

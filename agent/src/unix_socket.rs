@@ -18,7 +18,7 @@ const MAX_PATH_BYTES: usize = 107;
 
 /// A socket could not be opened.
 #[derive(Debug, Error)]
-pub enum SocketError {
+pub(crate) enum SocketError {
     /// The path's last component alone is too long for a socket.
     #[error("{0:?} is too long a name for a socket; use a shorter one")]
     NameTooLong(PathBuf),

@@ -1,34 +1,19 @@
 //! A sandbox' directory on the host: the guest's root and its kept output.
+//!
+//! Nothing of it is made here: the runtime makes what a guest uses when it uses it, and many use
+//! nothing.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use nesos_runtime::{RetainedOutput, Stdout};
 use nesos_types::cell::SandboxLaunch;
-use thiserror::Error;
 
 /// How much output of a task is kept where the task does not say, for stdout and stderr each.
 const DEFAULT_OUTPUT_BYTES: u64 = 1 << 20;
 
-/// A sandbox' directory could not be made.
-#[derive(Debug, Error)]
-#[error("cannot make {path:?} for the sandbox: {source}")]
-pub(super) struct DirectoryError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-/// The guest's writable root, which the runtime makes when the guest first needs it.
+/// The guest's writable root.
 pub(super) fn root(directory: &Path) -> PathBuf {
     directory.join("root")
-}
-
-/// Makes the directory.
-pub(super) fn make(launch: &SandboxLaunch) -> Result<(), DirectoryError> {
-    std::fs::create_dir_all(&launch.directory).map_err(|source| DirectoryError {
-        path: launch.directory.clone(),
-        source,
-    })
 }
 
 /// Where kept output goes: stdout, then stderr.

@@ -201,10 +201,6 @@ impl<L: Launcher> Sandboxes<L> {
     /// Starts a task: one that keeps its output, or one whose seat was taken.
     pub(super) fn start(self: &Arc<Self>, launch: SandboxLaunch, io: GuestIo) {
         let key = launch.key.clone();
-        if let Err(error) = directory::make(&launch) {
-            self.fail_launch(&key, &error.to_string());
-            return;
-        }
         let reporter = Reporter::new(self.clone(), key.clone());
         let guest = self.launcher.launch(spec(launch, io), Box::new(reporter));
         let kept = self.table.get_mut(&key).and_then(|mut entry| {

@@ -138,6 +138,7 @@ impl Supervisor {
         let cell = self.cell;
         if let Over::Failed(message) = over {
             warn!(%cell, message, "a cell is given up");
+            self.shared.places.lost(cell);
             self.tell(Event::CellFailed { cell, message });
             if self.process.is_none() {
                 // The core answers with `DiscardCell`, which knows the process' id.

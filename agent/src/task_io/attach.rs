@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::logs::{self, Logs};
-use super::places::TaskPlaces;
+use super::places::{Holder, TaskPlaces};
 use crate::cell::read_open;
 use crate::cell_link::CellLinks;
 
@@ -45,19 +45,21 @@ impl TaskIo {
             loop {
                 let mut attachable = std::pin::pin!(self.places.attachable());
                 attachable.as_mut().enable();
-                match self.places.cell(key) {
-                    Some(cell) => return cell,
-                    None => attachable.await,
+                match self.places.holder(key) {
+                    Holder::Unknown => attachable.await,
+                    Holder::Cell(cell) => return Some(cell),
+                    Holder::Ended => return None,
                 }
             }
         };
         let cell = tokio::time::timeout(TASK_PATIENCE, found).await.map_err(|_| {
             Status::not_found(format!(
-                "no task {key} has come to this agent within {} s, or it has ended",
+                "no task {key} has come to this agent within {} s",
                 TASK_PATIENCE.as_secs()
             ))
         })?;
-        self.channel(cell)
+        let ended = || Status::failed_precondition(format!("task {key} has ended"));
+        self.channel(cell.ok_or_else(ended)?)
     }
 
     fn channel(&self, cell: CellId) -> Result<Channel, Status> {

@@ -1,6 +1,148 @@
-//! stub
+//! Reads the output that was kept of a task, and follows it to the task's end.
+//!
+//! Follows by the kernel's notifications: nothing looks at a file at intervals.
+
+use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use nesos_api::v1;
+use nesos_types::ids::TaskKey;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use super::places::TaskPlaces;
-pub type Logs = futures::stream::Empty<Result<v1::LogsChunk, Status>>;
-pub(super) fn open(_p: &TaskPlaces, _r: v1::LogsRequest) -> Result<Logs, Status> { Err(Status::unimplemented("")) }
+
+use super::kept::KeptOutput;
+use super::places::{Output, TaskPlaces};
+
+/// How many chunks may wait for the reader.
+const CHUNKS: usize = 2;
+
+/// The kept output on its way to the reader.
+pub(super) type Logs = ReceiverStream<Result<v1::LogsChunk, Status>>;
+
+/// Opens the kept output that the request names.
+pub(super) fn open(places: &Arc<TaskPlaces>, request: v1::LogsRequest) -> Result<Logs, Status> {
+    let name = match request.stream() {
+        v1::OutputStream::Unspecified | v1::OutputStream::Stdout => "stdout",
+        v1::OutputStream::Stderr => "stderr",
+    };
+    let key = request
+        .key
+        .ok_or_else(|| Status::invalid_argument("key is missing"))?;
+    let key = TaskKey::try_from(key).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let directory = match places.output(&key) {
+        Output::Kept(directory) => directory,
+        Output::Silent => return Ok(nothing()),
+        Output::Unknown => {
+            return Err(Status::not_found(format!(
+                "no task {key} is or was on this agent, or its output is kept no more"
+            )));
+        }
+    };
+    let follow = request.follow.then(|| places.end_of(&key));
+    let (sender, chunks) = mpsc::channel(CHUNKS);
+    tokio::spawn(async move {
+        if let Err(status) = send_all(directory, name, follow, &sender).await {
+            // A reader that has gone need not hear why.
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    Ok(ReceiverStream::new(chunks))
+}
+
+fn nothing() -> Logs {
+    let (_, chunks) = mpsc::channel(1);
+    ReceiverStream::new(chunks)
+}
+
+type Sender = mpsc::Sender<Result<v1::LogsChunk, Status>>;
+
+/// Sends what there is and, when following, what comes, until the task has ended.
+async fn send_all(
+    directory: PathBuf,
+    name: &str,
+    follow: Option<CancellationToken>,
+    sender: &Sender,
+) -> Result<(), Status> {
+    let mut output = KeptOutput::new(directory.join(name));
+    let Some(ended) = follow else {
+        return send_rest(output, sender).await.map(drop);
+    };
+    // Watched before it is read, or what is written in between would not be noticed.
+    let mut watch = Watch::new(&directory).map_err(failed)?;
+    loop {
+        let over = ended.is_cancelled();
+        output = match send_rest(output, sender).await? {
+            Some(output) if !over => output,
+            _ => return Ok(()),
+        };
+        tokio::select! {
+            changed = watch.changed() => changed.map_err(failed)?,
+            () = ended.cancelled() => {}
+            () = sender.closed() => return Ok(()),
+        }
+    }
+}
+
+/// Sends what there is, and gives the output back unless the reader has gone.
+async fn send_rest(mut output: KeptOutput, sender: &Sender) -> Result<Option<KeptOutput>, Status> {
+    loop {
+        let Ok(permit) = sender.reserve().await else {
+            return Ok(None);
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let chunk = output.read();
+            (output, chunk)
+        });
+        let (back, chunk) = read.await.map_err(std::io::Error::from).map_err(failed)?;
+        output = back;
+        match chunk.map_err(failed)? {
+            Some((offset, data)) => permit.send(Ok(v1::LogsChunk { offset, data })),
+            None => return Ok(Some(output)),
+        }
+    }
+}
+
+fn failed(error: std::io::Error) -> Status {
+    Status::internal(format!("cannot read the task's output: {error}"))
+}
+
+/// The kernel's notifications about a directory.
+struct Watch {
+    inotify: AsyncFd<std::os::fd::OwnedFd>,
+}
+
+impl Watch {
+    fn new(directory: &Path) -> std::io::Result<Self> {
+        // A task that has written nothing yet has no directory yet.
+        std::fs::create_dir_all(directory)?;
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
+        inotify::add_watch(&inotify, directory, flags)?;
+        Ok(Self {
+            inotify: AsyncFd::register(inotify)?,
+        })
+    }
+
+    /// Resolves when something was written since the last call.
+    async fn changed(&mut self) -> std::io::Result<()> {
+        let mut ready = self.inotify.readable().await?;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
+        // What happened does not matter, only that it is taken note of.
+        loop {
+            match events.next() {
+                Ok(_) => {}
+                Err(Errno::WOULDBLOCK) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        ready.clear_ready();
+        Ok(())
+    }
+}

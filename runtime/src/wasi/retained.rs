@@ -1,7 +1,9 @@
 //! Output that is kept on the host: bounded, rotated, never in the guest's way.
 //!
-//! At most `max_bytes` lie on disk, in the current file and in one older beside it. The files appear with
-//! the first byte written: most tasks never write to stderr, and making a file is dear beside a short task.
+//! At most `max_bytes` lie on disk, in the current file and in one older beside it, which is named after
+//! the offset of its first byte: so a reader knows which bytes of the output it has before it. The files,
+//! and their directory, appear with the first byte written: most tasks never write to stderr, and making a
+//! file is dear beside a short task.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,31 +18,51 @@ pub struct RetainedOutput(Arc<Mutex<Rotation>>);
 struct Rotation {
     path: PathBuf,
     file: Option<File>,
+    /// Bytes written before the current file began.
+    offset: u64,
     /// Bytes in the current file.
     len: u64,
+    /// The older file, if there is one.
+    older: Option<PathBuf>,
     /// The current file is rotated out rather than made longer than this.
     max_file: u64,
 }
 
 impl RetainedOutput {
     /// Output into `path`, of which the last `max_bytes` or so are kept: half of them in `path` itself and
-    /// as many, older ones, in `path` with `.1` appended. Nothing is created before the first write.
+    /// as many, older ones, in `path` with their offset appended. Nothing is created before the first
+    /// write.
     #[must_use]
     pub fn create(path: &Path, max_bytes: u64) -> Self {
         Self(Arc::new(Mutex::new(Rotation {
             path: path.to_owned(),
             file: None,
+            offset: 0,
             len: 0,
+            older: None,
             max_file: max_bytes / 2,
         })))
     }
 
-    /// The older file beside `path`.
-    #[must_use]
-    pub fn rotated(path: &Path) -> PathBuf {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".1");
-        name.into()
+    /// The older files beside `path`, each with the offset of its first byte, in order. There may be two
+    /// while one takes the place of the other; the file `path` itself, if it is there, goes on where the
+    /// last one ends.
+    pub fn older(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(Vec::new());
+        };
+        let mut older = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let found = entry.file_name();
+            let offset = found
+                .as_encoded_bytes()
+                .strip_prefix(name.as_encoded_bytes())
+                .and_then(|rest| str::from_utf8(rest.strip_prefix(b".")?).ok()?.parse().ok());
+            older.extend(offset.map(|offset| (offset, entry.path())));
+        }
+        older.sort_unstable();
+        Ok(older)
     }
 
     /// Appends `bytes`; what would have been rotated out at once is not written at all.
@@ -72,15 +94,32 @@ impl Rotation {
     fn file(&mut self) -> io::Result<&mut File> {
         match &mut self.file {
             Some(file) => Ok(file),
-            none => Ok(none.insert(File::create(&self.path)?)),
+            none => Ok(none.insert(create(&self.path)?)),
         }
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        std::fs::rename(&self.path, RetainedOutput::rotated(&self.path))?;
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(format!(".{}", self.offset));
+        std::fs::rename(&self.path, &name)?;
+        if let Some(oldest) = self.older.replace(name.into()) {
+            std::fs::remove_file(oldest)?;
+        }
         self.file = None;
+        self.offset += self.len;
         self.len = 0;
         Ok(())
+    }
+}
+
+/// Creates the file, and its directory if that is missing.
+fn create(path: &Path) -> io::Result<File> {
+    match (File::create(path), path.parent()) {
+        (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory)?;
+            File::create(path)
+        }
+        (created, _) => created,
     }
 }
 
@@ -98,19 +137,24 @@ mod tests {
             output.append(line.as_bytes()).unwrap();
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "ddd");
-        let older = std::fs::read_to_string(RetainedOutput::rotated(&path)).unwrap();
-        assert_eq!(older, "cc");
+        let older = RetainedOutput::older(&path).unwrap();
+        assert_eq!(older, [(6, dir.path().join("stdout.6"))]);
+        assert_eq!(std::fs::read_to_string(&older[0].1).unwrap(), "cc");
     }
 
     #[test]
     fn a_flood_in_one_write_stays_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("stdout");
+        let path = dir.path().join("made/when/needed/stdout");
         RetainedOutput::create(&path, 64)
             .append(&[b'x'; 1000])
             .unwrap();
-        let files = [path.clone(), RetainedOutput::rotated(&path)];
-        let total: u64 = files.iter().map(|f| f.metadata().unwrap().len()).sum();
+        let files: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(files.len(), 2);
+        let total: u64 = files
+            .iter()
+            .map(|file| file.as_ref().unwrap().metadata().unwrap().len())
+            .sum();
         assert!((32..=64).contains(&total), "{total} bytes kept");
     }
 }
