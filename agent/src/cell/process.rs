@@ -25,7 +25,8 @@ fn close_inherited() {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|descriptor| *descriptor > 2)
         .collect();
-    for descriptor in open {
+    // The listing's own descriptor is among them, and has been closed again.
+    for descriptor in open.into_iter().filter(is_open) {
         // SAFETY: nothing in this process has opened a descriptor yet (the listing above is closed
         // again): whatever is open was inherited, and nobody here owns it.
         #[expect(unsafe_code, reason = "closes descriptors that nobody in the process owns")]
@@ -33,6 +34,10 @@ fn close_inherited() {
             rustix::io::close(descriptor);
         }
     }
+}
+
+fn is_open(descriptor: &i32) -> bool {
+    std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
 }
 
 fn raise_descriptor_limit() {
