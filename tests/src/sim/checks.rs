@@ -7,7 +7,6 @@ use nesos_master_core::Master;
 use nesos_master_core::snapshot::AgentStanding;
 
 use super::host::Host;
-use super::scheduler::SimScheduler;
 use super::world::World;
 
 impl World {
@@ -99,11 +98,5 @@ fn describe(host: &Host) -> String {
     match host.agent.as_ref().map(Agent::snapshot) {
         None => "down".to_owned(),
         Some(agent) => format!("registered: {}, tasks: {:?}", agent.registered, agent.tasks),
-    }
-}
-
-impl SimScheduler {
-    fn what_is_open(&self) -> String {
-        format!("link {:?}, {} jobs done", self.link, self.jobs_done)
     }
 }

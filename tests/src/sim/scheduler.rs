@@ -21,6 +21,9 @@ use rand_chacha::ChaCha8Rng;
 /// How often to ask for the state of tasks that nothing is heard of.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 
+/// How many times a task may be said to be unreachable before it is launched anew elsewhere.
+const MAX_UNREACHABLE: u32 = 15;
+
 /// How long to wait before connecting again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(700);
 
@@ -32,6 +35,8 @@ struct Attempt {
     state: TaskState,
     agent: Option<AgentId>,
     kill: bool,
+    /// How often it was said to be unreachable, in a row.
+    unreachable: u32,
     /// It ended, or was given up.
     over: bool,
 }
@@ -97,6 +102,21 @@ impl SimScheduler {
 
     pub(crate) fn attempts(&self) -> usize {
         self.attempts.len()
+    }
+
+    /// For a person who wonders why it is not done.
+    pub(crate) fn what_is_open(&self) -> String {
+        let open = self.open.iter().map(|id| (id, &self.attempts[id]));
+        format!(
+            "{} of {} jobs done, link {:?}, subscribed: {}, suppressed: {}, queued: {:?}, open: {:?}",
+            self.jobs_done,
+            self.jobs.len(),
+            self.link,
+            self.subscribed,
+            self.suppressed,
+            self.queue,
+            open.collect::<Vec<_>>()
+        )
     }
 
     /// The connection stands.
@@ -211,6 +231,7 @@ impl SimScheduler {
             state: TaskState::Staging,
             agent: Some(agent),
             kill: false,
+            unreachable: 0,
             over: false,
         };
         self.attempts.insert(id.clone(), attempt);
@@ -243,12 +264,16 @@ impl SimScheduler {
         }
         assert_ne!(status.state, TaskState::Error, "{name}: {status:?}");
         attempt.state = status.state;
+        if status.state != TaskState::Unreachable {
+            attempt.unreachable = 0;
+        }
         attempt.agent = status.agent.or(attempt.agent);
         let (job, killed) = (attempt.job, attempt.kill);
         match status.state {
             TaskState::Finished => self.end(&status.task, job, true),
             TaskState::Killed if killed => self.end(&status.task, job, true),
             TaskState::Unknown => self.end(&status.task, job, false),
+            TaskState::Unreachable => self.count_unreachable(&status.task, job),
             state if state.is_terminal() => self.end(&status.task, job, false),
             _ => {}
         }
@@ -257,6 +282,16 @@ impl SimScheduler {
             calls.push(SchedulerCall::Revive { roles: [].into() });
         }
         calls
+    }
+
+    /// Waits for the agent to come back, but not for ever: one that died before its id was safe on its
+    /// disk comes back as another.
+    fn count_unreachable(&mut self, task: &TaskId, job: usize) {
+        let attempt = self.attempts.get_mut(task).expect("known");
+        attempt.unreachable += 1;
+        if attempt.unreachable > MAX_UNREACHABLE {
+            self.end(task, job, false);
+        }
     }
 
     fn end(&mut self, task: &TaskId, job: usize, done: bool) {
