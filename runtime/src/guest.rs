@@ -7,6 +7,7 @@ use wasmtime::{Engine, Store, StoreContext, UpdateDeadline};
 
 use crate::cpu::{FUEL_PER_QUANTUM, Meter};
 use crate::limits::MemoryAccount;
+use crate::wasi::component::{self, WasiCtxView, WasiView};
 use crate::wasi::{DiskQuota, p1};
 
 /// What a guest reaches of the world outside, and how that is accounted for.
@@ -19,6 +20,16 @@ pub(crate) trait World: Send + 'static {
 }
 
 impl World for p1::Ctx {
+    fn quota(&self) -> &Arc<DiskQuota> {
+        self.quota()
+    }
+
+    fn output_bytes(&self) -> u64 {
+        self.output_bytes()
+    }
+}
+
+impl World for component::State {
     fn quota(&self) -> &Arc<DiskQuota> {
         self.quota()
     }
@@ -41,6 +52,18 @@ pub(crate) struct Guest<W> {
 impl Guest<p1::Ctx> {
     /// What a module's WASI functions work on.
     pub(crate) fn p1(&mut self) -> &mut p1::Ctx {
+        &mut self.world
+    }
+}
+
+impl WasiView for Guest<component::State> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.world.view()
+    }
+}
+
+impl component::Host for Guest<component::State> {
+    fn state(&mut self) -> &mut component::State {
         &mut self.world
     }
 }

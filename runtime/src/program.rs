@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use nesos_types::limits::Metering;
 use nesos_types::task::TaskReason;
+use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::{
     Engine, Extern, ExternType, Func, Instance, InstancePre, Linker, Module, ModuleExport,
     Precompiled, Store, ThrownException, Trap,
@@ -21,6 +22,7 @@ use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
 use crate::limits::{FIXED_BYTES, TABLE_ELEMENT_BYTES};
 use crate::threads::ThreadedModule;
+use crate::wasi::component::{self, CommandPre, State};
 use crate::wasi::{self, WasiError, WasiSpec, p1};
 
 /// The unit in which modules state the sizes of their memories.
@@ -44,6 +46,8 @@ pub(crate) struct Program {
 pub(crate) enum Kind {
     /// A core module.
     Module(ModuleCommand),
+    /// A component.
+    Component(ComponentCommand),
     /// A core module that starts threads.
     Threaded(Arc<ThreadedModule>),
 }
@@ -61,14 +65,14 @@ impl Program {
     /// Whether the guest can learn that it should stop. A WASI command cannot: it has no way to ask.
     pub(crate) fn hears_stop(&self) -> bool {
         match &self.kind {
-            Kind::Module(_) | Kind::Threaded(_) => false,
+            Kind::Module(_) | Kind::Component(_) | Kind::Threaded(_) => false,
         }
     }
 
     /// What is charged to a sandbox of so many CPUs beside its memories and tables.
     pub(crate) fn fixed_bytes(&self, cpu_milli: u64) -> u64 {
         match &self.kind {
-            Kind::Module(_) => FIXED_BYTES,
+            Kind::Module(_) | Kind::Component(_) => FIXED_BYTES,
             Kind::Threaded(module) => module.fixed_bytes(cpu_milli),
         }
     }
@@ -150,6 +154,26 @@ impl Command for ModuleCommand {
         let start = exported(&instance, store, &self.start);
         match start.call_async(&mut *store, &[], &mut []).await {
             Ok(()) => Ended::Returned(0),
+            Err(error) => Ended::Raised(error),
+        }
+    }
+}
+
+/// A component whose `wasi:cli/run` runs to completion.
+pub(crate) struct ComponentCommand(CommandPre<Guest<State>>);
+
+impl Command for ComponentCommand {
+    type World = State;
+
+    fn make_world(&self, spec: WasiSpec) -> Result<State, WasiError> {
+        State::new(spec)
+    }
+
+    async fn run(&self, store: &mut Store<Guest<State>>) -> Ended {
+        component::limit_store(store);
+        match self.0.run(store).await {
+            Ok(Ok(())) => Ended::Returned(0),
+            Ok(Err(())) => Ended::Returned(1),
             Err(error) => Ended::Raised(error),
         }
     }
@@ -282,8 +306,20 @@ impl Programs {
         Err(unusable(image, &refusal.unwrap_or_default()))
     }
 
-    fn load_component(&self, image: &Path, _metering: Metering) -> Result<Program, Box<Exit>> {
-        Err(unusable(image, "components"))
+    fn load_component(&self, image: &Path, metering: Metering) -> Result<Program, Box<Exit>> {
+        let flavour = Flavour::of(metering);
+        let engine = self.engine(flavour)?;
+        #[expect(unsafe_code, reason = "mapping code that was compiled ahead of time")]
+        // SAFETY: as for modules: images come from the agent's own cache and never change in place.
+        let component = unsafe { Component::deserialize_file(&engine, image) }
+            .map_err(|error| unusable(image, &format!("{error:#}")))?;
+        let needs = component.resources_required();
+        Ok(Program {
+            flavour,
+            engine,
+            minimum_bytes: needs.as_ref().map_or(0, minimum_bytes),
+            kind: Kind::Component(link_component(&component)?),
+        })
     }
 }
 
@@ -299,6 +335,16 @@ fn link(module: &Module) -> Result<ModuleCommand, Box<Exit>> {
     p1::add_to_linker(&mut linker, Guest::p1).map_err(launch_failed)?;
     let pre = linker.instantiate_pre(module).map_err(unsatisfied)?;
     Ok(ModuleCommand { pre, start })
+}
+
+/// Joins a component to WASI.
+fn link_component(component: &Component) -> Result<ComponentCommand, Box<Exit>> {
+    let mut linker = ComponentLinker::new(component.engine());
+    component::add_to_linker(&mut linker).map_err(launch_failed)?;
+    let pre = linker.instantiate_pre(component).map_err(unsatisfied)?;
+    CommandPre::new(pre)
+        .map(ComponentCommand)
+        .map_err(unsatisfied)
 }
 
 /// An exported function of so many parameters and no results.

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
+use crate::wasi::component::{INTERFACES_2, INTERFACES_3, VERSION_2, VERSION_3};
 use crate::wasi::p1::FUNCTIONS;
-
-/// The packages of WASI 0.2 and 0.3 that components may import.
-const WASI_PACKAGES: [&str; 6] = ["cli", "clocks", "filesystem", "io", "random", "sockets"];
 
 /// The module name of WASI 0.1.
 pub(super) use crate::wasi::p1::MODULE as WASI_0_1_MODULE;
@@ -80,18 +78,14 @@ pub(super) fn missing_of_module(module: &str, name: &str) -> MissingImport {
 
 /// What is missing if a component's import is not provided.
 pub(super) fn missing_interface(name: &str) -> Option<MissingImport> {
-    let advice = match wasi_package(name) {
-        Some((package, version)) if WASI_PACKAGES.contains(&package) => {
-            if is_hosted(version) {
-                return None;
-            }
+    let advice = match name.split_once('@') {
+        Some((interface, version)) if is_hosted(interface, version) => return None,
+        _ if name.starts_with("wasi:http/") => "wasi:http needs a network, which tasks do not have",
+        Some((interface, _)) if is_known(interface) => {
             "this version of WASI is not hosted here: build for 0.2 or 0.3"
         }
-        Some(("http", _)) => "wasi:http needs a network, which tasks do not have",
-        Some(_) => "this WASI proposal is not hosted here",
-        None => {
-            "components may import interfaces of WASI only; compose it with one that exports this"
-        }
+        _ if name.starts_with("wasi:") => "this WASI proposal is not hosted here",
+        _ => "components may import interfaces of WASI only; compose it with one that exports this",
     };
     Some(MissingImport {
         name: name.to_owned(),
@@ -106,6 +100,27 @@ pub(super) fn wasi_package(name: &str) -> Option<(&str, &str)> {
     Some((package, version))
 }
 
-fn is_hosted(version: &str) -> bool {
-    version.starts_with("0.2.") || version.starts_with("0.3.")
+fn is_known(interface: &str) -> bool {
+    INTERFACES_2.contains(&interface) || INTERFACES_3.contains(&interface)
+}
+
+/// An import is satisfied by the same version or a later compatible one.
+fn is_hosted(interface: &str, version: &str) -> bool {
+    let hosted = [(INTERFACES_2, VERSION_2), (INTERFACES_3, VERSION_3)];
+    hosted.iter().any(|(interfaces, provided)| {
+        interfaces.contains(&interface) && is_satisfied_by(version, provided)
+    })
+}
+
+fn is_satisfied_by(wanted: &str, provided: &str) -> bool {
+    let split = |version: &str| {
+        let (series, patch) = version.rsplit_once('.')?;
+        Some((series.to_owned(), patch.parse::<u32>().ok()?))
+    };
+    match (split(wanted), split(provided)) {
+        (Some((series, patch)), Some((provided_series, provided_patch))) => {
+            series == provided_series && patch <= provided_patch
+        }
+        _ => wanted == provided,
+    }
 }

@@ -87,3 +87,36 @@ fn a_function_made_to_be_slow_to_compile_is_refused() {
     let error = message(module(&text));
     assert!(error.contains("1000 locals and 3000 loops"), "{error}");
 }
+
+#[test]
+fn interfaces_of_components_are_matched_by_name_and_version() {
+    let missing = |name: &str| {
+        let text = format!(
+            r#"(component
+                (import "{name}" (instance))
+                (component $c)
+                (instance $run (instantiate $c))
+                (export "wasi:cli/run@0.2.0" (instance $run)))"#
+        );
+        let info = module(&text).unwrap();
+        info.missing.first().map(|missing| missing.advice)
+    };
+    assert_eq!(missing("wasi:cli/stdout@0.2.3"), None);
+    assert_eq!(missing("wasi:clocks/system-clock@0.3.0"), None);
+    assert!(
+        missing("wasi:cli/stdout@0.4.0")
+            .unwrap()
+            .contains("build for 0.2 or 0.3")
+    );
+    assert!(
+        missing("wasi:http/types@0.2.0")
+            .unwrap()
+            .contains("network")
+    );
+    assert!(missing("wasi:nn/graph@0.2.0").unwrap().contains("proposal"));
+    assert!(
+        missing("acme:store/kv@1.0.0")
+            .unwrap()
+            .contains("interfaces of WASI only")
+    );
+}

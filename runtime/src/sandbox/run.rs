@@ -81,6 +81,7 @@ async fn course(
     let wasi = wasi_spec(spec);
     match &program.kind {
         Kind::Module(command) => live(command, wasi, launch).await,
+        Kind::Component(command) => live(command, wasi, launch).await,
         Kind::Threaded(module) => live_threads(module, wasi, launch).await,
     }
 }

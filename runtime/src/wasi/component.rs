@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::Store;
 use wasmtime::component::{HasData, InstancePre, Linker, ResourceTable};
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+pub(crate) use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use self::files::{Files, FilesView};
 use super::clock::{Clock, Random};
