@@ -159,7 +159,8 @@ impl Agent {
             remover: opened.remover,
             events: inputs.events.clone(),
         };
-        let info = host_probe::describe(&config, opened.hostname, url.clone(), opened.detected);
+        let mut info = host_probe::describe(&config, opened.hostname, url.clone(), opened.detected);
+        info.fuel_per_cpu_second = opened.fuel_per_cpu_second;
         tracing::info!(%url, resources = %info.resources, master = config.master, "the agent starts");
         let core = config.core(info, opened.boot_id);
         let core = Core::recover(core, opened.seed, opened.clock.now(), opened.state);

@@ -43,7 +43,8 @@ pub struct AgentConfig {
     /// Whether tasks may mount directories of the host. Default: false.
     #[serde(default)]
     pub host_mounts: bool,
-    /// Units of fuel that one CPU burns in a second; 0 refuses tasks metered by fuel. Default: 0.
+    /// Units of fuel that one CPU burns in a second. Default: 0, and then a lasting agent measures it
+    /// when it starts, and an ephemeral one refuses tasks metered by fuel.
     #[serde(default)]
     pub fuel_per_cpu_second: u64,
     /// Whether the agent ends with its process: nothing is checkpointed, nothing is flushed to the
@@ -234,6 +235,12 @@ impl AgentConfig {
         Duration::from_millis(self.cells.orphan_grace_ms.unwrap_or(default))
     }
 
+    /// The same number for the core, which shards roles by it, and for the cells, which size by it.
+    pub(crate) fn max_sandboxes(&self) -> u32 {
+        let chosen = self.cells.max_sandboxes;
+        chosen.unwrap_or_else(nesos_runtime::sandboxes_by_mappings)
+    }
+
     pub(crate) fn cell_idle(&self) -> Duration {
         Duration::from_millis(self.cells.idle_ms.unwrap_or(60_000))
     }
@@ -249,9 +256,7 @@ impl AgentConfig {
         core.register_backoff_max = Duration::from_millis(registration.backoff_max_ms);
         core.register_timeout = Duration::from_millis(registration.timeout_ms);
         core.missed_pings = registration.missed_pings;
-        if let Some(most) = self.cells.max_sandboxes {
-            core.sandboxes_per_cell = usize::try_from(most).unwrap_or(usize::MAX);
-        }
+        core.sandboxes_per_cell = usize::try_from(self.max_sandboxes()).unwrap_or(usize::MAX);
         core.cell_idle = self.cell_idle();
         core.bundle_idle = Duration::from_millis(self.bundles.idle_ms);
         core.sandbox_keep = Duration::from_millis(self.sandboxes.keep_ms);

@@ -85,7 +85,8 @@ pub struct EngineError {
 
 /// How many sandboxes the process can hold: what three quarters of the kernel's limit on mappings
 /// allow. The rest is for the process itself, for failing an `mmap` at run time is not clean.
-pub(crate) fn sandboxes_by_mappings() -> u32 {
+#[must_use]
+pub fn sandboxes_by_mappings() -> u32 {
     const KERNEL_DEFAULT: u64 = 65_530;
     let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count")
         .ok()

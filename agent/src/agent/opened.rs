@@ -32,6 +32,7 @@ pub(super) struct Opened {
     pub(super) cells: CellLinkConfig,
     pub(super) remover: Remover,
     pub(super) detected: Resources,
+    pub(super) fuel_per_cpu_second: u64,
     pub(super) hostname: String,
     pub(super) boot_id: String,
     pub(super) clock: Clock,
@@ -54,6 +55,7 @@ pub(super) fn open(
         cells: cells(config)?,
         remover: Remover::start().map_err(StartError::System)?,
         detected: host_probe::detect(config)?,
+        fuel_per_cpu_second: fuel_rate(config),
         hostname: config.hostname.clone().unwrap_or_else(host_probe::hostname),
         boot_id: host_probe::boot_id(),
         clock: Clock::start(),
@@ -61,6 +63,14 @@ pub(super) fn open(
             .try_next_u64()
             .map_err(|error| StartError::System(io::Error::other(error)))?,
     })
+}
+
+/// What the configuration says, or what is measured.
+fn fuel_rate(config: &AgentConfig) -> u64 {
+    match config.fuel_per_cpu_second {
+        0 if !config.ephemeral => nesos_runtime::measure_fuel_rate(),
+        rate => rate,
+    }
 }
 
 /// Makes the state directory and takes it for this agent alone.
@@ -128,7 +138,7 @@ fn cells(config: &AgentConfig) -> Result<CellLinkConfig, StartError> {
     let directory = config.state_directory.join("cells");
     let mut cells = CellLinkConfig::new(directory).map_err(StartError::System)?;
     cells.guest_threads = config.cells.guest_threads;
-    cells.max_sandboxes = config.cells.max_sandboxes;
+    cells.max_sandboxes = Some(config.max_sandboxes());
     cells.orphan_grace = config.orphan_grace();
     cells.idle_grace = config.cell_idle().min(config.orphan_grace());
     if let Some(executable) = &config.cells.executable {

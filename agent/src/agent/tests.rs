@@ -5,6 +5,8 @@ fn config(directory: &std::path::Path) -> AgentConfig {
         // Nobody listens there; an agent without a master is an agent all the same.
         master: "http://127.0.0.1:1".into(),
         listen: "127.0.0.1:0".parse().unwrap(),
+        // Not measured.
+        fuel_per_cpu_second: 1,
         ..AgentConfig::new(directory)
     }
 }
