@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nesos_agent::{Agent, AgentConfig, AgentError};
 use nesos_master::{Master, MasterConfig, MasterError};
 use nesos_sdk::{ConnectError, MasterClient};
+use nesos_types::limits::Metering;
 use nesos_types::resources::Resources;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -48,12 +49,16 @@ impl<T, E: std::error::Error> Part<T, E> {
 
 impl Cluster {
     /// A cluster for one task: it leaves nothing but compiled code in the user's cache.
-    pub(crate) async fn for_one_task(fuel_per_cpu_second: u64) -> Result<Self, Failure> {
+    pub(crate) async fn for_one_task(metering: Metering) -> Result<Self, Failure> {
+        let rate = match metering {
+            Metering::Fuel => fuel_rate().await,
+            Metering::Clock | Metering::Time => 0,
+        };
         let scratch = Scratch::new()?;
         let master = MasterConfig::ephemeral(scratch.path().join("master"));
         let mut agent = AgentConfig::ephemeral(scratch.path().join("agent"), "");
         agent.host_mounts = true;
-        agent.fuel_per_cpu_second = fuel_per_cpu_second;
+        agent.fuel_per_cpu_second = rate;
         agent.bundles.compiled_directory = compiled_cache();
         Self::start(master, agent, Some(scratch)).await
     }
@@ -79,6 +84,7 @@ impl Cluster {
         agent.listen = SocketAddr::new(listen.ip(), 0);
         agent.resources = resources;
         agent.host_mounts = listen.ip().is_loopback();
+        agent.fuel_per_cpu_second = fuel_rate().await;
         agent.bundles.compiled_directory = compiled_cache();
         Self::start(master, agent, None).await
     }
@@ -150,6 +156,13 @@ fn failure<T, E: std::error::Error + Into<Failure>>(
         Ok(Err(error)) => error.into(),
         Err(error) => Failure::new(&format!("the {name} was lost"), error),
     }
+}
+
+/// Units of fuel in a second of this machine's CPU. Measuring takes a fifth of a second.
+pub(crate) async fn fuel_rate() -> u64 {
+    let measured = tokio::task::spawn_blocking(nesos_runtime::measure_fuel_rate);
+    // Zero is "not measured", and tasks that need it are refused with that story.
+    measured.await.unwrap_or(0)
 }
 
 /// How a client on this machine reaches what listens on the address.

@@ -127,7 +127,7 @@ impl Run {
     fn order(&self) -> Result<Order, Failure> {
         let mut program = self.program.iter();
         let file = PathBuf::from(program.next().cloned().unwrap_or_default());
-        let bundle = Bundle::open(&file, self.mem)?;
+        let bundle = Bundle::open(&file)?;
         let mut args = vec![bundle.program()];
         for argument in program {
             args.push(text(argument)?);
@@ -191,10 +191,10 @@ async fn on_cluster_of_others(
 }
 
 async fn on_cluster_of_its_own(order: Order) -> Result<ExitCode, Failure> {
-    let rate = 0;
+    let metering = order.task.limits.metering;
     let mut signals = Signals::listen()?;
     let cluster = tokio::select! {
-        cluster = Cluster::for_one_task(rate) => cluster?,
+        cluster = Cluster::for_one_task(metering) => cluster?,
         signal = signals.next() => return Ok(ExitCode::from(128 + signal.number)),
     };
     let wanted = &order.task.resources;

@@ -62,16 +62,13 @@ impl Director {
         };
         director.say("master", format!("serves at {}", cluster.url()))?;
         director.upload().await?;
-        director.act(cluster).await
+        director.act().await
     }
 
-    async fn act(&mut self, cluster: &Cluster) -> Result<(), Failure> {
+    async fn act(&mut self) -> Result<(), Failure> {
+        self.agent_joins().await?;
         let one = self.enter(Who::One).await?;
         let whole = self.offer_to(Who::One).await?;
-        self.say(
-            "agent",
-            format!("registered with {}", brief(cluster.resources())),
-        )?;
         self.say(
             "master",
             format!(
@@ -119,6 +116,24 @@ impl Director {
             "master",
             format!("holds {} programs, {size} of WebAssembly", self.parts.len()),
         )
+    }
+
+    /// The master admits the agent.
+    async fn agent_joins(&self) -> Result<(), Failure> {
+        use nesos_api::v1::watch_event::Event;
+        let mut events = self.master.operator().watch(false).await?;
+        while let Some(event) = events.message().await? {
+            let agent = match event.event {
+                Some(Event::Snapshot(state)) => state.agents.into_iter().next(),
+                Some(Event::AgentAdded(agent)) => Some(agent),
+                _ => None,
+            };
+            if let Some(resources) = agent.and_then(|agent| agent.info?.resources) {
+                let resources = Resources::try_from(resources)?;
+                return self.say("agent", format!("registers with {}", brief(&resources)));
+            }
+        }
+        Err(Failure::said("the master ended before an agent registered"))
     }
 
     /// A framework subscribes.

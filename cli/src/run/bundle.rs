@@ -4,37 +4,54 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use nesos_runtime::{BundleInfo, InspectError, inspect};
+use nesos_runtime::{BundleInfo, InspectError, inspect_bytes};
 use nesos_sdk::digest_of;
 use nesos_types::bundle::Digest;
 use nesos_types::resources::format_bytes;
 
 use crate::failure::{Failure, status};
 
-/// A bundle that looks as if it can run.
-#[derive(Debug)]
+/// A bundle that is to run.
+#[derive(Clone, Debug)]
 pub(crate) struct Bundle {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Bytes,
     pub(crate) digest: Digest,
 }
 
+/// What every WebAssembly file begins with.
+const MAGIC: &[u8] = b"\0asm";
+
 /// The most that a bundle may be: a master takes no more either.
 const MAX_BYTES: u64 = 1 << 30;
 
 impl Bundle {
-    /// Reads and checks a file that is to run within this much memory.
-    pub(crate) fn open(path: &Path, mem_bytes: u64) -> Result<Self, Failure> {
+    /// Reads a file and sees that it is WebAssembly at all.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         check_file(path)?;
-        let info = inspect(path).map_err(|error| refused(path, error))?;
-        info.check_imports().map_err(|error| refused(path, error))?;
-        check_memory(path, &info, mem_bytes)?;
         let bytes = Bytes::from(std::fs::read(path).map_err(|error| unreadable(path, &error))?);
+        if !bytes.starts_with(MAGIC) {
+            inspect_bytes(&bytes).map_err(|error| refused(path, &error))?;
+        }
         Ok(Self {
             path: path.to_owned(),
             digest: digest_of(&bytes),
             bytes,
         })
+    }
+
+    /// Looks whether it could ever run within this much memory. Takes a while for a large program,
+    /// and so goes on beside everything else; what could not run cannot do so in the meantime either.
+    pub(super) async fn inspect(self, mem_bytes: u64) -> Result<(), Failure> {
+        let inspected = tokio::task::spawn_blocking(move || {
+            let info = inspect_bytes(&self.bytes).map_err(|error| refused(&self.path, &error))?;
+            info.check_imports()
+                .map_err(|error| refused(&self.path, &error))?;
+            check_memory(&self.path, &info, mem_bytes)
+        });
+        inspected
+            .await
+            .unwrap_or_else(|error| Err(Failure::new("cannot look into the file", error)))
     }
 
     /// The program's name, as it is told to the guest.
@@ -82,11 +99,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     }
 }
 
-fn refused(path: &Path, error: InspectError) -> Failure {
-    match error {
-        InspectError::Read { source, .. } => unreadable(path, &source),
-        error => cannot_run(path, &error.to_string()),
-    }
+fn refused(path: &Path, error: &InspectError) -> Failure {
+    cannot_run(path, &error.to_string())
 }
 
 fn cannot_run(path: &Path, why: &str) -> Failure {

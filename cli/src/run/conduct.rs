@@ -56,6 +56,7 @@ const REST_PATIENCE: Duration = Duration::from_secs(10);
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(2);
 
 type Upload = Pin<Box<dyn Future<Output = Result<(), BlobError>> + Send>>;
+type Inspection = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Runs a task on this master's cluster and answers its exit status. Signals end the task.
 pub(crate) async fn conduct(
@@ -63,8 +64,11 @@ pub(crate) async fn conduct(
     order: Order,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
+    let inspection = order.bundle.clone().inspect(order.task.resources.mem_bytes);
     let (mut conduct, mut upload) = Conduct::begin(master, order);
-    let result = conduct.run(&mut upload, signals).await;
+    let result = conduct
+        .run(&mut upload, Box::pin(inspection), signals)
+        .await;
     conduct.progress.clear();
     conduct.leave().await;
     let verdict = result?;
@@ -99,6 +103,8 @@ struct Conduct {
     explain_at: Instant,
     explained: String,
     spinner_at: Option<Instant>,
+    /// Whether the bundle was found to be one that can run.
+    inspected: bool,
     /// When to stop waiting for what should come soon.
     give_up_at: Option<Instant>,
 }
@@ -135,6 +141,7 @@ impl Conduct {
             explain_at: Instant::now() + OFFER_PATIENCE,
             explained: String::new(),
             spinner_at: None,
+            inspected: false,
             give_up_at: None,
         };
         let upload = async move {
@@ -149,6 +156,7 @@ impl Conduct {
     async fn run(
         &mut self,
         upload: &mut Upload,
+        mut inspection: Inspection,
         signals: &mut Signals,
     ) -> Result<Verdict, Failure> {
         loop {
@@ -157,6 +165,10 @@ impl Conduct {
             }
             let waits_for_offer = self.submitted && !self.launched && self.status.is_none();
             tokio::select! {
+                fit = inspection.as_mut(), if !self.inspected => {
+                    fit?;
+                    self.inspected = true;
+                }
                 uploaded = upload.as_mut(), if !self.submitted => self.submit(uploaded?),
                 event = self.events.recv() => match event {
                     Some(event) => self.on_event(event)?,
@@ -288,7 +300,7 @@ impl Conduct {
 
     /// The verdict, if everything that belongs to it is known.
     fn verdict(&mut self) -> Result<Option<Verdict>, Failure> {
-        let Some(status) = &self.status else {
+        let Some(status) = self.status.as_ref().filter(|_| self.inspected) else {
             return Ok(None);
         };
         if self.is_output_to_come(status) {
