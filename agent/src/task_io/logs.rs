@@ -124,9 +124,11 @@ impl Watch {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
         let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&inotify, directory, flags)?;
-        Ok(Self {
-            inotify: AsyncFd::register(inotify)?,
-        })
+        // SAFETY: an `OwnedFd` is the same open descriptor for as long as it lives, and nobody but the
+        // `AsyncFd` has it from here on.
+        #[expect(unsafe_code, reason = "the descriptor is owned by what registers it")]
+        let inotify = unsafe { AsyncFd::register(inotify)? };
+        Ok(Self { inotify })
     }
 
     /// Resolves when something was written since the last call.
