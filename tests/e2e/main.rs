@@ -1,0 +1,18 @@
+//! The real binary with real processes: what a person who types `nesos …` sees.
+//!
+//! Every guest of `examples-wasm/` has a test here: one without does not compile. Nothing here knows
+//! how Nesos works inside; only flags, exit statuses and output count.
+
+mod bad_input;
+mod cluster;
+mod demo;
+mod handwritten;
+mod harness;
+mod hostile;
+mod kernels;
+mod limits;
+mod streams;
+mod threads;
+mod wasip1;
+mod wasip2;
+mod wasip3;

@@ -1,0 +1,71 @@
+//! stdin, stdout and stderr are live, and a pipe behaves as pipes do.
+
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+use nesos_artifacts::wasip1 as guests;
+
+use crate::harness::{Guarded, exit_status, nesos, read_until, signal};
+
+#[test]
+fn what_is_written_comes_back_before_the_end_of_input() {
+    let mut child = Guarded(
+        nesos()
+            .args(["run", guests::CAT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nesos starts"),
+    );
+    let mut stdin = child.0.stdin.take().expect("piped");
+    let mut stdout = child.0.stdout.take().expect("piped");
+    for line in ["first\n", "second\n"] {
+        stdin.write_all(line.as_bytes()).expect("the guest reads");
+        assert_eq!(read_until(&mut stdout, "\n"), line);
+    }
+    drop(stdin);
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).expect("readable");
+    assert!(rest.is_empty());
+    assert_eq!(exit_status(child.0.wait().expect("ends")), 0);
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_flood() {
+    let mut child = Guarded(
+        nesos()
+            .args(["run", guests::STDOUT_FLOOD])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nesos starts"),
+    );
+    let mut some = [0; 64];
+    let mut stdout = child.0.stdout.take().expect("piped");
+    stdout.read_exact(&mut some).expect("a flood");
+    drop(stdout);
+    assert_ne!(exit_status(child.0.wait().expect("ends")), 0);
+}
+
+#[test]
+fn signals_kill_the_task_and_leave_nothing_behind() {
+    for name in ["INT", "TERM"] {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let mut child = Guarded(
+            nesos()
+                .args(["run", guests::SLEEP, "600"])
+                .env("TMPDIR", scratch.path())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("nesos starts"),
+        );
+        signal(child.0.id(), name);
+        let status = exit_status(child.0.wait().expect("ends"));
+        assert!(status == 137 || status > 128, "{name}: {status}");
+        let left: Vec<_> = std::fs::read_dir(scratch.path())
+            .expect("readable")
+            .collect();
+        assert!(left.is_empty(), "{name} left {left:?}");
+    }
+}
