@@ -84,7 +84,6 @@ impl Cluster {
         agent.listen = SocketAddr::new(listen.ip(), 0);
         agent.resources = resources;
         agent.host_mounts = listen.ip().is_loopback();
-        agent.fuel_per_cpu_second = fuel_rate().await;
         agent.bundles.compiled_directory = compiled_cache();
         Self::start(master, agent, None).await
     }
@@ -159,7 +158,7 @@ fn failure<T, E: std::error::Error + Into<Failure>>(
 }
 
 /// Units of fuel in a second of this machine's CPU. Measuring takes a fifth of a second.
-pub(crate) async fn fuel_rate() -> u64 {
+async fn fuel_rate() -> u64 {
     let measured = tokio::task::spawn_blocking(nesos_runtime::measure_fuel_rate);
     // Zero is "not measured", and tasks that need it are refused with that story.
     measured.await.unwrap_or(0)

@@ -4,7 +4,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
@@ -12,13 +11,10 @@ use tempfile::TempDir;
 use crate::failure::Failure;
 
 /// What the directories' names begin with. Short: sockets lie below, and their paths are bounded.
-const PREFIX: &str = "nesos-";
+const PREFIX: &str = "nesos-scratch-";
 
 /// The file that the owner of a directory holds locked.
-const LOCK: &str = "lock";
-
-/// How old a directory without a lock must be: a younger one is being made.
-const MIN_AGE: Duration = Duration::from_secs(60);
+const LOCK: &str = "nesos.lock";
 
 /// A directory of this process, removed when dropped.
 #[derive(Debug)]
@@ -63,17 +59,11 @@ fn sweep(base: &Path) {
     }
 }
 
+/// Whether the directory's owner has let go of its lock. One without a lock is being made, or is not
+/// ours at all.
 fn is_abandoned(directory: &Path) -> bool {
-    match File::open(directory.join(LOCK)) {
-        Ok(lock) => flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => is_old(directory),
-        Err(_) => false,
-    }
-}
-
-fn is_old(directory: &Path) -> bool {
-    let modified = fs::metadata(directory).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= MIN_AGE))
+    File::open(directory.join(LOCK))
+        .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok())
 }
 
 #[cfg(test)]
@@ -90,14 +80,14 @@ mod tests {
         let Scratch { directory, _lock } = dead;
         let _ = directory.keep();
         drop(_lock);
-        fs::create_dir(base.path().join("nesos-new")).expect("made");
+        fs::create_dir(base.path().join("nesos-scratch-new")).expect("made");
         fs::create_dir(base.path().join("other")).expect("made");
 
         sweep(base.path());
 
         assert!(living.path().exists());
         assert!(!dead_path.exists());
-        assert!(base.path().join("nesos-new").exists(), "being made");
+        assert!(base.path().join("nesos-scratch-new").exists(), "being made");
         assert!(base.path().join("other").exists(), "not ours");
     }
 }

@@ -43,11 +43,6 @@ impl Settings {
         }
     }
 
-    /// Whether the file or the command line says something of this.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.table.contains_key(key)
-    }
-
     /// Sets the state directory, from the command line or where the file names none either.
     pub(crate) fn set_state_directory(
         &mut self,
@@ -58,7 +53,7 @@ impl Settings {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         match given {
             Some(path) => self.set(KEY, Some(text(path))),
-            None if self.has(KEY) => {}
+            None if self.table.contains_key(KEY) => {}
             None => self.set(KEY, Some(text(&default()))),
         }
     }

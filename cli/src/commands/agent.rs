@@ -8,7 +8,7 @@ use clap::Args;
 use nesos_agent::{Agent as Service, AgentConfig};
 use nesos_types::resources::Resources;
 
-use crate::cluster::{default_state_directory, fuel_rate};
+use crate::cluster::default_state_directory;
 use crate::failure::Failure;
 use crate::output;
 use crate::run::conduct::Signals;
@@ -44,18 +44,10 @@ pub(crate) struct Agent {
     host_mounts: bool,
 }
 
-/// Measured where nobody sets it.
-const FUEL_RATE: &str = "fuel_per_cpu_second";
-
 impl Agent {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
-        let mut settings = self.settings()?;
+        let config = self.settings()?;
         let mut signals = Signals::listen()?;
-        if !settings.has(FUEL_RATE) {
-            let rate = i64::try_from(fuel_rate().await).unwrap_or(i64::MAX);
-            settings.set(FUEL_RATE, Some(rate));
-        }
-        let config: AgentConfig = settings.read()?;
         let agent = Service::start(config).await?;
         output::line(format_args!("agent at {}", agent.url()))?;
         let stop = agent.stop_token();
@@ -75,7 +67,7 @@ impl Agent {
         }
     }
 
-    fn settings(&self) -> Result<Settings, Failure> {
+    fn settings(&self) -> Result<AgentConfig, Failure> {
         let mut settings = Settings::load(self.config.as_deref())?;
         settings.set("master", self.master.clone());
         settings.set("listen", self.listen.map(|address| address.to_string()));
@@ -85,7 +77,7 @@ impl Agent {
         settings.set_state_directory(self.state_dir.as_deref(), || {
             default_state_directory("agent")
         });
-        Ok(settings)
+        settings.read()
     }
 }
 

@@ -345,7 +345,7 @@ fn table(parts: &[Part]) -> Table {
             brief(&part.task.resources),
             status.map_or_else(String::new, |status| status.state.to_string()),
             cpu_time(&usage),
-            grouped(usage.fuel),
+            fuel(&usage),
             format_bytes(usage.peak_memory_bytes),
             last_line(&part.output),
         ]);
@@ -368,6 +368,14 @@ fn cpu_time(usage: &Usage) -> String {
             micros / 1_000_000,
             micros % 1_000_000 / 10_000
         ),
+    }
+}
+
+/// Fuel is not counted in threads, which share a clock instead.
+fn fuel(usage: &Usage) -> String {
+    match usage.fuel {
+        0 => "-".to_owned(),
+        units => grouped(units),
     }
 }
 
