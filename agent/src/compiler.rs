@@ -155,7 +155,7 @@ impl Compiler {
     pub fn open(config: CompilerConfig, bundles: BundleCache) -> Result<Self, CompilerError> {
         let cache = ModuleCache::open(&config.directory, config.max_bytes)?;
         let in_use = config.directory.join("in-use");
-        let images = Images::open(in_use.clone()).map_err(|source| CompilerError::InUse {
+        let images = Images::open(&in_use).map_err(|source| CompilerError::InUse {
             path: in_use,
             source,
         })?;
