@@ -99,9 +99,7 @@ fn serving(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<Exit
 }
 
 /// A command that asks and prints: one thread, started at once.
-pub(crate) fn asking(
-    work: impl Future<Output = Result<ExitCode, Failure>>,
-) -> Result<ExitCode, Failure> {
+fn asking(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     finish(
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -111,7 +109,7 @@ pub(crate) fn asking(
 }
 
 /// Runs the work and leaves without waiting for threads that may be blocked in a read.
-pub(crate) fn finish(
+fn finish(
     runtime: std::io::Result<tokio::runtime::Runtime>,
     work: impl Future<Output = Result<ExitCode, Failure>>,
 ) -> Result<ExitCode, Failure> {

@@ -85,10 +85,12 @@ mod tests {
             "lost".to_owned(),
         ]);
         expect![[r#"
-              NAME               STATE
-              a                  running
-              été-longer
-              tricky\u{1b}[2J    x"#]]
-        .assert_eq(&table.render(Style::plain(), 2));
+            NAME             STATE
+            a                running
+            été-longer
+            tricky\u{1b}[2J  x"#]]
+        .assert_eq(&table.render(Style::plain(), 0));
+        let indented = table.render(Style::plain(), 2);
+        assert!(indented.lines().all(|line| line.starts_with("  ")));
     }
 }

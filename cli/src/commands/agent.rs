@@ -18,7 +18,7 @@ use crate::settings::Settings;
 ///
 /// SIGINT makes it leave the cluster: its tasks are ended. SIGTERM ends the agent alone: its tasks run
 /// on in their cells, and an agent that is started on the same state directory soon after takes them
-/// over. Logs go to stderr; NESOS_LOG sets how much is logged.
+/// over. Logs go to stderr; `NESOS_LOG` sets how much is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Agent {
     /// A configuration file; options given here win over it
@@ -27,7 +27,7 @@ pub(crate) struct Agent {
     /// Where checkpoint, sandboxes and caches are kept
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The master [default: http://127.0.0.1:5050]
+    /// The master [default: 127.0.0.1:5050]
     #[arg(long, env = "NESOS_MASTER", value_name = "URL")]
     master: Option<String>,
     /// Where to listen for clients of tasks [default: 127.0.0.1:5051]

@@ -15,7 +15,7 @@ use crate::settings::Settings;
 
 /// Runs a master in the foreground
 ///
-/// Ends gracefully on SIGINT and SIGTERM. Logs go to stderr; NESOS_LOG sets how much is logged.
+/// Ends gracefully on SIGINT and SIGTERM. Logs go to stderr; `NESOS_LOG` sets how much is logged.
 #[derive(Debug, Args)]
 pub(crate) struct Master {
     /// A configuration file; options given here win over it

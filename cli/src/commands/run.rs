@@ -11,18 +11,18 @@ use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{Mount, Stdio, TaskInfo};
 
-use super::{asking, finish};
+use super::{asking, serving};
 use crate::amounts;
 use crate::cluster::Cluster;
 use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
 use crate::failure::Failure;
 use crate::output;
 use crate::run::bundle::Bundle;
-use crate::run::conduct::{Order, Signals, conduct};
+use crate::run::conduct::{Order, Received, Signals, conduct};
 
 /// Runs a WebAssembly program
 ///
-/// Without --master (or NESOS_MASTER) on a cluster of its own that lasts as long as the program, with
+/// Without `--master` (or `NESOS_MASTER`) on a cluster of its own that lasts as long as the program, with
 /// it on that cluster. stdin, stdout and stderr are the program's. Everything after FILE belongs to
 /// the program.
 #[derive(Debug, Args)]
@@ -112,16 +112,41 @@ impl From<MeteringOption> for Metering {
 impl Run {
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
         output::log("off");
-        let order = self.order()?;
-        match self.master {
-            Some(url) => asking(on_cluster_of_others(url, self.connect_timeout, order)),
-            None => finish(
-                tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .build(),
-                on_cluster_of_its_own(order),
-            ),
+        match self.master.clone() {
+            Some(url) => asking(self.on_cluster_of_others(url)),
+            None => serving(self.on_cluster_of_its_own()),
         }
+    }
+
+    async fn on_cluster_of_others(self, url: String) -> Result<ExitCode, Failure> {
+        // First of all: a signal that comes from now on is not lost and does not end us by itself.
+        let mut signals = Signals::listen()?;
+        let order = self.order()?;
+        let master = tokio::select! {
+            master = connect::connect(&url, self.connect_timeout) => master?,
+            signal = signals.next() => return Ok(killed_by(signal)),
+        };
+        conduct(master, order, &mut signals).await
+    }
+
+    async fn on_cluster_of_its_own(self) -> Result<ExitCode, Failure> {
+        let mut signals = Signals::listen()?;
+        let order = self.order()?;
+        let cluster = tokio::select! {
+            cluster = Cluster::for_one_task(self.metering.into()) => cluster?,
+            signal = signals.next() => return Ok(killed_by(signal)),
+        };
+        let wanted = &order.task.resources;
+        let result = if cluster.resources().contains(wanted) {
+            conduct(cluster.client()?, order, &mut signals).await
+        } else {
+            Err(Failure::said(format!(
+                "this machine has {}, which is less than {wanted}",
+                cluster.resources()
+            )))
+        };
+        cluster.end().await;
+        result
     }
 
     fn order(&self) -> Result<Order, Failure> {
@@ -177,37 +202,10 @@ fn task_id() -> Result<nesos_types::ids::TaskId, Failure> {
         .map_err(|error| Failure::new("cannot name the task", error))
 }
 
-async fn on_cluster_of_others(
-    url: String,
-    patience: Duration,
-    order: Order,
-) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::listen()?;
-    let master = tokio::select! {
-        master = connect::connect(&url, patience) => master?,
-        signal = signals.next() => return Ok(ExitCode::from(128 + signal.number)),
-    };
-    conduct(master, order, &mut signals).await
-}
-
-async fn on_cluster_of_its_own(order: Order) -> Result<ExitCode, Failure> {
-    let metering = order.task.limits.metering;
-    let mut signals = Signals::listen()?;
-    let cluster = tokio::select! {
-        cluster = Cluster::for_one_task(metering) => cluster?,
-        signal = signals.next() => return Ok(ExitCode::from(128 + signal.number)),
-    };
-    let wanted = &order.task.resources;
-    let result = if cluster.resources().contains(wanted) {
-        conduct(cluster.client()?, order, &mut signals).await
-    } else {
-        Err(Failure::said(format!(
-            "this machine has {}, which is less than {wanted}",
-            cluster.resources()
-        )))
-    };
-    cluster.end().await;
-    result
+/// Before there was a task to kill.
+fn killed_by(signal: Received) -> ExitCode {
+    output::complain(&format!("killed by {}", signal.name));
+    ExitCode::from(128 + signal.number)
 }
 
 #[cfg(test)]
