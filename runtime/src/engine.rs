@@ -124,14 +124,20 @@ impl Engines {
         })
     }
 
+    /// How many sandboxes of a flavour there is room for.
+    pub(crate) fn sandboxes(&self, flavour: Flavour) -> u32 {
+        match flavour {
+            Flavour::Fuel | Flavour::Threads => self.sandboxes,
+            // Both pools together must fit into the address space.
+            Flavour::Epoch => (self.sandboxes / 4).max(16),
+        }
+    }
+
     /// The engine of a flavour.
     pub(crate) fn get(&self, flavour: Flavour) -> Result<&Engine, EngineError> {
         match flavour {
             Flavour::Fuel => Ok(&self.fuel),
-            // A quarter of the pool: both pools together must fit into the address space.
-            Flavour::Epoch => made_once(&self.epoch, || {
-                pooled(flavour, (self.sandboxes / 4).max(16))
-            }),
+            Flavour::Epoch => made_once(&self.epoch, || pooled(flavour, self.sandboxes(flavour))),
             // Threads share one memory that no pool can hold, and their stacks are few.
             Flavour::Threads => made_once(&self.threads, || unpooled(flavour)),
         }

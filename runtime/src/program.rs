@@ -14,7 +14,7 @@ use nesos_types::task::TaskReason;
 use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::{
     Engine, Extern, ExternType, Func, Instance, InstancePre, Linker, Module, ModuleExport,
-    Precompiled, Store, ThrownException, Trap,
+    PoolConcurrencyLimitError, Precompiled, Store, ThrownException, Trap,
 };
 
 use crate::engine::{Engines, Flavour};
@@ -106,6 +106,12 @@ impl Ended {
     pub(crate) fn into_exit(self, circumstances: &Circumstances) -> Exit {
         match self {
             Self::Returned(code) => circumstances.of_code(code),
+            // Programs of several instances may use up the pool before the sandboxes are used up.
+            Self::Raised(error) | Self::NotInstantiated(error)
+                if error.is::<PoolConcurrencyLimitError>() =>
+            {
+                *launch_failed(error)
+            }
             Self::Raised(error) => raised(&error, circumstances),
             // A start function is the guest's code: it may trap, exhaust its fuel or exit.
             Self::NotInstantiated(error) if is_guests_own(&error, circumstances) => {

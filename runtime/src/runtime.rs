@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
 use crate::cpu::{GuestThreads, Share};
 use crate::engine::{EngineError, Engines, sandboxes_by_mappings};
 use crate::program::Programs;
-use crate::sandbox::{Control, Host, Observer, Sandbox, SandboxSpec, run};
+use crate::sandbox::{Control, Host, Observer, Sandbox, SandboxSpec, Slots, run};
 
 use nesos_types::limits::Metering;
 
@@ -74,10 +73,9 @@ impl Runtime {
         let threads = Arc::new(threads);
         let ticker =
             Ticker::start(engines.clone(), threads.clone()).map_err(RuntimeError::Threads)?;
-        let host = Arc::new(Host {
-            programs: Programs::new(engines),
-            slots: Semaphore::new(sandboxes as usize),
-        });
+        let slots = Slots::new(&engines);
+        let programs = Programs::new(engines);
+        let host = Arc::new(Host { programs, slots });
         Ok(Self {
             host,
             threads,

@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::wasi::{Stdin, Stdout};
 
 pub(crate) use control::{Control, Order};
-pub(crate) use run::{Host, run};
+pub(crate) use run::{Host, Slots, run};
 
 /// Everything that a sandbox is made from.
 #[derive(Debug)]

@@ -65,6 +65,8 @@ struct Entry {
     /// Goes first whatever its bucket says: it is new, or it is to be ended.
     urgent: bool,
     virtual_ns: u64,
+    /// Who came first among those of the same virtual time.
+    ticket: u64,
     weight: u64,
     /// When the place is to be thought over: credit has come, or the bucket is full.
     alarm: Option<Instant>,
@@ -79,7 +81,8 @@ struct Framework {
     virtual_ns: u64,
     /// Virtual time of the job that was served last: where newcomers begin.
     served_ns: u64,
-    lanes: [BTreeSet<(u64, Key)>; 3],
+    /// By virtual time, then ticket.
+    lanes: [BTreeSet<(u64, u64, Key)>; 3],
 }
 
 /// All jobs of a process.
@@ -91,6 +94,7 @@ pub(crate) struct Queue {
     lanes: [BTreeSet<(u64, Key)>; 3],
     alarms: BTreeSet<(Instant, Key)>,
     served_ns: u64,
+    tickets: u64,
 }
 
 /// A new job, for the queue.
@@ -115,6 +119,7 @@ impl Queue {
             gratis: false,
             urgent: true,
             virtual_ns: 0,
+            ticket: 0,
             weight: admission.cpu_milli.max(1),
             alarm: None,
         })
@@ -173,7 +178,7 @@ impl Queue {
             .into_iter()
             .find(|&lane| !self.lanes[lane as usize].is_empty())?;
         let &(framework_ns, framework) = self.lanes[lane as usize].first()?;
-        let &(job_ns, key) = self.frameworks[framework].lanes[lane as usize].first()?;
+        let &(job_ns, _, key) = self.frameworks[framework].lanes[lane as usize].first()?;
         self.served_ns = self.served_ns.max(framework_ns);
         let served_ns = &mut self.frameworks[framework].served_ns;
         *served_ns = job_ns.max(*served_ns);
@@ -282,7 +287,7 @@ impl Queue {
         }
         if let Place::Lane(lane) = entry.place {
             let jobs = &mut framework.lanes[lane as usize];
-            jobs.remove(&(entry.virtual_ns, key));
+            jobs.remove(&(entry.virtual_ns, entry.ticket, key));
             if jobs.is_empty() {
                 self.lanes[lane as usize].remove(&(framework.virtual_ns, entry.framework));
             }
@@ -295,7 +300,9 @@ impl Queue {
             self.alarms.insert((at, key));
         }
         if let Place::Lane(lane) = place {
-            framework.lanes[lane as usize].insert((entry.virtual_ns, key));
+            entry.ticket = self.tickets;
+            self.tickets += 1;
+            framework.lanes[lane as usize].insert((entry.virtual_ns, entry.ticket, key));
             self.lanes[lane as usize].insert((framework.virtual_ns, entry.framework));
         }
     }

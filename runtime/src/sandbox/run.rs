@@ -7,9 +7,10 @@ use std::task::Poll;
 
 use nesos_types::limits::Metering;
 use nesos_types::task::{SharedTask, TaskInfo, TaskReason};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::cpu::this_quantum_ns;
+use crate::engine::{Engines, Flavour};
 use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
 use crate::limits::{Bytes, MemoryAccount};
@@ -29,8 +30,31 @@ const DEFAULT_MAX_FILES: u64 = 100_000;
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) programs: Programs,
-    /// As many permits as the pool has room for; launches beyond that wait their turn.
-    pub(crate) slots: Semaphore,
+    pub(crate) slots: Slots,
+}
+
+/// As many permits as the pools have room for; launches beyond that wait their turn.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    fuel: Semaphore,
+    epoch: Semaphore,
+}
+
+impl Slots {
+    pub(crate) fn new(engines: &Engines) -> Self {
+        let of = |flavour| Semaphore::new(engines.sandboxes(flavour) as usize);
+        Self {
+            fuel: of(Flavour::Fuel),
+            epoch: of(Flavour::Epoch),
+        }
+    }
+
+    fn of(&self, metering: Metering) -> &Semaphore {
+        match metering {
+            Metering::Clock | Metering::Fuel => &self.fuel,
+            Metering::Time => &self.epoch,
+        }
+    }
 }
 
 /// Runs a sandbox to its end and tells the observer.
@@ -44,7 +68,8 @@ pub(crate) async fn run(
         observer: Some(observer),
         control: control.clone(),
     };
-    let exit = match admitted(&host, &control).await {
+    let slots = host.slots.of(spec.task.limits.metering);
+    let exit = match admitted(slots, &control).await {
         Some(_slot) => course(&host, spec, &mut report, &control).await,
         None => Err(Box::new(killed_during_launch(&control))),
     };
@@ -52,14 +77,11 @@ pub(crate) async fn run(
 }
 
 /// Waits for a slot; none if the sandbox is killed meanwhile.
-async fn admitted<'a>(
-    host: &'a Host,
-    control: &Control,
-) -> Option<tokio::sync::SemaphorePermit<'a>> {
-    if let Ok(slot) = host.slots.try_acquire() {
+async fn admitted<'a>(slots: &'a Semaphore, control: &Control) -> Option<SemaphorePermit<'a>> {
+    if let Ok(slot) = slots.try_acquire() {
         return Some(slot);
     }
-    unless_dropped(control, host.slots.acquire()).await?.ok()
+    unless_dropped(control, slots.acquire()).await?.ok()
 }
 
 /// From preparation to the end of the guest. The store is gone when this returns.
