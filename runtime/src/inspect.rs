@@ -75,7 +75,9 @@ pub enum InspectError {
     #[error("the file is empty")]
     Empty,
     /// There is nothing but zeros in it.
-    #[error("the file holds {0} zero bytes and nothing else; was it fully written or downloaded?")]
+    #[error(
+        "not a WebAssembly file: it holds {0} zero bytes and nothing else; was it fully written or downloaded?"
+    )]
     Zeros(usize),
     /// It is something else.
     #[error("not a WebAssembly file: it begins with {0}, and not with \\0asm")]

@@ -13,7 +13,7 @@ fn what_is_not_wasm_is_told_apart() {
     assert_eq!(message(inspect_bytes(b"")), "the file is empty");
     let zeros = message(inspect_bytes(&[0; 4096]));
     assert!(
-        zeros.starts_with("the file holds 4096 zero bytes"),
+        zeros.starts_with("not a WebAssembly file: it holds 4096 zero bytes"),
         "{zeros}"
     );
     let elf = message(inspect_bytes(b"\x7fELF\x02\x01\x01\0\0"));
