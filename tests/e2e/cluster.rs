@@ -64,7 +64,9 @@ fn a_task_is_listed_read_and_killed() {
     let mut cat = running_cat(&dev);
     let task = only_task(&dev);
     assert!(dev.ask(&["tasks"]).contains(&task));
-    assert!(dev.ask(&["logs", &task]).contains("are you there?"));
+    let logs = dev.nesos().args(["logs", &task]).output();
+    let said = logs.expect("nesos starts").stderr;
+    assert!(String::from_utf8_lossy(&said).contains("attached"));
     dev.ask(&["kill", &task]);
     assert_eq!(exit_status(cat.0.wait().expect("ends")), 137);
     let state = dev.ask(&["state"]);
