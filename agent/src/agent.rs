@@ -5,7 +5,7 @@ mod server;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nesos_agent_core::{Agent as Core, Snapshot, Stopped};
@@ -137,7 +137,8 @@ impl Agent {
     ///
     /// # Errors
     /// If something on this host is not as it must be.
-    pub async fn start(config: AgentConfig) -> Result<RunningAgent, StartError> {
+    pub async fn start(mut config: AgentConfig) -> Result<RunningAgent, StartError> {
+        config.state_directory = absolute(&config.state_directory)?;
         let master = MasterAddress::parse(&config.master)?;
         let (inputs, queues) = inputs();
         let (opened, config) = {
@@ -183,6 +184,14 @@ impl Agent {
             supervisor: tokio::spawn(supervisor.run()),
         })
     }
+}
+
+/// The same directory, wherever a cell or a later agent on it works.
+fn absolute(directory: &Path) -> Result<PathBuf, StartError> {
+    std::path::absolute(directory).map_err(|source| StartError::StateDirectory {
+        path: directory.to_owned(),
+        source,
+    })
 }
 
 /// Runs what blocks where it may.

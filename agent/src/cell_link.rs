@@ -93,6 +93,8 @@ struct Shared {
 #[derive(Debug)]
 struct Link {
     orders: mpsc::UnboundedSender<Order>,
+    /// Whether an earlier agent process has started the cell: then nobody here waits for its end.
+    adopted: bool,
     connection: Arc<Connection>,
 }
 
@@ -149,7 +151,7 @@ impl CellLinks {
 
     /// Performs [`Effect::StartCell`](nesos_agent_core::Effect::StartCell).
     pub fn start(&self, cell: CellId, role: Role) {
-        let supervisor = self.supervisor(cell);
+        let supervisor = self.supervisor(cell, false);
         self.supervise(supervisor.start(role));
     }
 
@@ -160,7 +162,7 @@ impl CellLinks {
         {
             return;
         }
-        let supervisor = self.supervisor(cell);
+        let supervisor = self.supervisor(cell, true);
         self.supervise(supervisor.adopt());
     }
 
@@ -179,6 +181,7 @@ impl CellLinks {
         let link = self.shared.links.remove(&cell);
         if let Some((_, link)) = link
             && link.orders.send(Order::Discard).is_ok()
+            && !link.adopted
         {
             return;
         }
@@ -210,11 +213,12 @@ impl CellLinks {
         self.shared.links.get(&cell)?.connection.channel()
     }
 
-    fn supervisor(&self, cell: CellId) -> Supervisor {
+    fn supervisor(&self, cell: CellId, adopted: bool) -> Supervisor {
         let (orders, queue) = mpsc::unbounded_channel();
         let connection = Arc::new(Connection::default());
         let link = Link {
             orders,
+            adopted,
             connection: connection.clone(),
         };
         self.shared.links.insert(cell, link);

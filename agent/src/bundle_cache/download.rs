@@ -41,6 +41,8 @@ pub(super) async fn download(
         };
         download.run(source).await?;
         download.verify()?;
+        // The file writes behind: only a flush says that a write failed.
+        download.file.flush().await.map_err(disk)?;
         download.file.sync_all().await.map_err(disk)?;
         tokio::fs::rename(&part, path).await.map_err(disk)?;
         Ok(download.bytes)

@@ -87,6 +87,16 @@ async fn other_bytes_than_promised_are_refused_and_not_kept() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_an_error_and_nothing_is_kept() {
+    let (directory, cache) = cache(100, Flaky::new(BLOB, 100));
+    let part = directory.path().join(digest_of(BLOB).hex()).with_extension("part");
+    std::os::unix::fs::symlink("/dev/full", part).expect("a link");
+    let error = cache.fetch(digest_of(BLOB)).await.expect_err("fails");
+    assert!(matches!(error, FetchError::Disk { .. }), "{error}");
+    assert_eq!(files(&directory), 0);
+}
+
+#[tokio::test]
 async fn a_bundle_that_nobody_has_is_not_asked_for_again() {
     let (_directory, cache) = cache(100, Arc::new(Nobody));
     let error = cache.fetch(digest_of(BLOB)).await.expect_err("fails");
