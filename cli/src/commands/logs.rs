@@ -6,7 +6,6 @@ use clap::Args;
 use nesos_api::v1::{OutputStream, StatePart};
 use nesos_sdk::{MasterClient, TaskIo};
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
-use nesos_types::task::Stdio;
 
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
@@ -45,12 +44,6 @@ impl Logs {
         if task.agent_url.is_empty() {
             let gone = format!("the agent of task {} is not connected", self.task);
             return Err(Failure::said(gone));
-        }
-        if task.info.stdio == Stdio::Attached {
-            return Err(Failure::said(format!(
-                "the output of task {} goes to the client that is attached to it and is not kept",
-                self.task
-            )));
         }
         let stream = if self.stderr {
             OutputStream::Stderr
