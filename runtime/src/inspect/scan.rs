@@ -271,8 +271,21 @@ impl Found {
             Some((_, version)) => Err(InspectError::UnknownWorld(format!(
                 "it exports wasi:cli/run@{version}, and 0.2 and 0.3 are hosted"
             ))),
-            None => Err(InspectError::UnknownWorld(self.strange_exports())),
+            None => Err(InspectError::UnknownWorld(format!(
+                "{}{}",
+                self.strange_exports(),
+                self.strange_imports()
+            ))),
         }
+    }
+
+    /// What it wants that nobody provides, which tells best what it was made for.
+    fn strange_imports(&self) -> String {
+        let missing: Vec<_> = self.missing.iter().map(|missing| missing.name.as_str()).collect();
+        if missing.is_empty() {
+            return String::new();
+        }
+        format!("; it imports {}, which nobody provides", missing.join(", "))
     }
 
     fn strange_exports(&self) -> String {
