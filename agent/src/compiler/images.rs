@@ -104,7 +104,10 @@ fn make_directory(parent: &Path) -> io::Result<PathBuf> {
 fn discard_if_left(directory: &Path) {
     let is_left = File::open(directory)
         .is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok());
-    if is_left && let Err(error) = fs::remove_dir_all(directory) {
+    if is_left
+        && directory.is_dir()
+        && let Err(error) = fs::remove_dir_all(directory)
+    {
         tracing::warn!(?directory, %error, "cannot remove what an earlier agent has left");
     }
 }
