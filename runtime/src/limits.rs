@@ -29,7 +29,7 @@ impl fmt::Display for Bytes {
         for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
             let whole = self.0 >> shift;
             if whole > 0 {
-                let hundredths = (self.0 - (whole << shift)) * 100 >> shift;
+                let hundredths = ((self.0 - (whole << shift)) * 100) >> shift;
                 return match hundredths {
                     0 => write!(f, "{whole} {unit}"),
                     _ => write!(f, "{whole}.{hundredths:02} {unit}"),

@@ -118,6 +118,8 @@ fn wait_forever() {
 
 #[test]
 fn world_unknown() {
-    let outcome = bounded(guests::WORLD_UNKNOWN).says("acme:rockets/launchpad");
+    let outcome = bounded(guests::WORLD_UNKNOWN)
+        .says("world")
+        .says("wasi:cli/run");
     assert_ne!(outcome.status, 0);
 }

@@ -55,7 +55,7 @@ fn disk_fill() {
     run_with(&["--disk", "8MiB"], guests::DISK_FILL)
         .go()
         .exits(0)
-        .output_holds("refused after 7 MiB");
+        .output_holds("refused after 8 MiB");
 }
 
 #[test]

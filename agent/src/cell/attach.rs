@@ -15,12 +15,13 @@ use nesos_api::v1::attach_input::Input;
 use nesos_api::v1::attach_output::Output;
 use nesos_api::v1::task_io_service_server::TaskIoService;
 use nesos_api::{MAX_CHUNK_BYTES, v1};
-use nesos_runtime::{Stdin, Stdout};
+use nesos_runtime::{RetainedOutput, Stdin, Stdout};
 use nesos_types::cell::SandboxLaunch;
 use nesos_types::ids::TaskKey;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::directory::kept_output;
 use super::launcher::{GuestIo, Launcher};
 use super::sandboxes::{Sandboxes, Seat};
 
@@ -88,9 +89,13 @@ impl<L: Launcher> TaskIoService for ClientDoor<L> {
             stdout: Stdout::Attached(guest_stdout),
             stderr: Stdout::Attached(guest_stderr),
         };
+        let (kept_stdout, kept_stderr) = kept_output(&launch);
         self.sandboxes.start(*launch, io);
         tokio::spawn(pass_input(input, stdin));
-        Ok(Response::new(GuestOutput::new(stdout, stderr)))
+        Ok(Response::new(GuestOutput::new(
+            Half::kept(stdout, kept_stdout),
+            Half::kept(stderr, kept_stderr),
+        )))
     }
 
     async fn logs(
@@ -149,26 +154,41 @@ enum Stage {
     Ended,
 }
 
-/// One of the guest's two output streams.
+/// One of the guest's two output streams. What passes is kept as well, so that others can read in the
+/// logs what the client was sent.
 #[derive(Debug)]
 struct Half {
     chunks: mpsc::Receiver<Bytes>,
+    kept: Option<RetainedOutput>,
     /// What is left of a chunk that was too large for one message.
     rest: Bytes,
 }
 
 impl Half {
-    fn new(chunks: mpsc::Receiver<Bytes>) -> Self {
+    fn kept(chunks: mpsc::Receiver<Bytes>, kept: RetainedOutput) -> Self {
         Self {
             chunks,
+            kept: Some(kept),
             rest: Bytes::new(),
+        }
+    }
+
+    /// Keeps a chunk; where that fails (the disk is full) the client gets it all the same.
+    fn keep(&mut self, chunk: &Bytes) {
+        let failed = self.kept.as_ref().and_then(|kept| kept.append(chunk).err());
+        if let Some(error) = failed {
+            tracing::warn!(%error, "output of a task is no longer kept");
+            self.kept = None;
         }
     }
 
     fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         while self.rest.is_empty() {
             match std::task::ready!(self.chunks.poll_recv(context)) {
-                Some(chunk) => self.rest = chunk,
+                Some(chunk) => {
+                    self.keep(&chunk);
+                    self.rest = chunk;
+                }
                 None => return Poll::Ready(None),
             }
         }
@@ -178,11 +198,11 @@ impl Half {
 }
 
 impl GuestOutput {
-    fn new(stdout: mpsc::Receiver<Bytes>, stderr: mpsc::Receiver<Bytes>) -> Self {
+    fn new(stdout: Half, stderr: Half) -> Self {
         Self {
             stage: Stage::Opening,
-            stdout: Half::new(stdout),
-            stderr: Half::new(stderr),
+            stdout,
+            stderr,
             stderr_first: false,
         }
     }
@@ -244,6 +264,14 @@ mod tests {
 
     use super::*;
 
+    fn discarded(chunks: mpsc::Receiver<Bytes>) -> Half {
+        Half {
+            chunks,
+            kept: None,
+            rest: Bytes::new(),
+        }
+    }
+
     fn collect(stdout: &[&'static [u8]], stderr: &[&'static [u8]]) -> Vec<Output> {
         let (to_stdout, from_stdout) = mpsc::channel(8);
         let (to_stderr, from_stderr) = mpsc::channel(8);
@@ -253,7 +281,7 @@ mod tests {
             }
         }
         block_on(
-            GuestOutput::new(from_stdout, from_stderr)
+            GuestOutput::new(discarded(from_stdout), discarded(from_stderr))
                 .map(|message| message.expect("no error").output.expect("an output"))
                 .collect(),
         )

@@ -17,12 +17,15 @@ pub(super) fn root(directory: &Path) -> PathBuf {
 }
 
 /// Where kept output goes: stdout, then stderr.
-pub(super) fn retained_output(launch: &SandboxLaunch) -> (Stdout, Stdout) {
+pub(super) fn kept_output(launch: &SandboxLaunch) -> (RetainedOutput, RetainedOutput) {
     let limit = launch.task.limits.output_bytes;
     let limit = limit.unwrap_or(DEFAULT_OUTPUT_BYTES);
-    let keep = |name| {
-        let path = launch.directory.join(name);
-        Stdout::Retained(RetainedOutput::create(&path, limit))
-    };
+    let keep = |name| RetainedOutput::create(&launch.directory.join(name), limit);
     (keep("stdout"), keep("stderr"))
+}
+
+/// The output of a guest that nobody is attached to.
+pub(super) fn retained_output(launch: &SandboxLaunch) -> (Stdout, Stdout) {
+    let (stdout, stderr) = kept_output(launch);
+    (Stdout::Retained(stdout), Stdout::Retained(stderr))
 }

@@ -23,8 +23,12 @@ use super::{Control, Observer, Order, SandboxSpec};
 /// Descriptors of one sandbox: they are a resource of the whole process.
 const MAX_DESCRIPTORS: usize = 256;
 
-/// Files and directories of one sandbox whose task does not say how many.
-const DEFAULT_MAX_FILES: u64 = 100_000;
+/// Bytes of disk for each file that a sandbox may have where its task does not say how many, as file
+/// systems reckon their inodes.
+const DISK_BYTES_PER_FILE: u64 = 4096;
+
+/// Files that any sandbox may have, however small its disk.
+const LEAST_MAX_FILES: u64 = 256;
 
 /// What all sandboxes of a process draw on.
 #[derive(Debug)]
@@ -221,6 +225,7 @@ fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
 
 fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
     let task = &spec.task;
+    let default_max_files = (task.resources.disk_bytes / DISK_BYTES_PER_FILE).max(LEAST_MAX_FILES);
     WasiSpec {
         args: task.args.clone(),
         env: task.env.clone(),
@@ -230,7 +235,7 @@ fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
         stdout: spec.stdout,
         stderr: spec.stderr,
         disk_bytes: task.resources.disk_bytes,
-        max_files: task.limits.files.unwrap_or(DEFAULT_MAX_FILES),
+        max_files: task.limits.files.unwrap_or(default_max_files),
         max_descriptors: MAX_DESCRIPTORS,
         determinism: spec.determinism,
     }

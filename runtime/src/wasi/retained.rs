@@ -66,7 +66,10 @@ impl RetainedOutput {
     }
 
     /// Appends `bytes`; what would have been rotated out at once is not written at all.
-    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If the host cannot write.
+    pub fn append(&self, bytes: &[u8]) -> io::Result<()> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

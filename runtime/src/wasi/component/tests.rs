@@ -242,11 +242,13 @@ async fn every_interface_that_is_claimed_is_linked() {
         .iter()
         .flat_map(|(names, version)| names.iter().map(move |name| format!("{name}@{version}")))
         .collect();
+    let something_else = wasmtime::Module::new(&engine(), "(module)").unwrap();
+    let mut is_there = |name: &str| linker.root().module(name, &something_else).is_err();
     for name in claimed {
         // What is there cannot be defined a second time.
-        assert!(linker.instance(&name).is_err(), "{name} is missing");
+        assert!(is_there(&name), "{name} is missing");
     }
-    assert!(linker.instance("wasi:http/types@0.2.0").is_ok());
+    assert!(!is_there("wasi:http/types@0.2.0"));
 }
 
 fn engine() -> Engine {
