@@ -8,6 +8,9 @@ use nesos_sdk::{ConnectError, MasterClient};
 use crate::amounts;
 use crate::output;
 
+/// Where a master is if nobody says.
+const DEFAULT_MASTER: &str = "http://127.0.0.1:5050";
+
 /// How long to look for a master if nobody says.
 pub(crate) const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
 
@@ -19,7 +22,7 @@ pub(crate) struct MasterOptions {
         long,
         env = "NESOS_MASTER",
         value_name = "URL",
-        default_value = "http://127.0.0.1:5050"
+        default_value = DEFAULT_MASTER
     )]
     pub(crate) master: String,
     /// How long to go on trying to reach the master
@@ -30,7 +33,13 @@ pub(crate) struct MasterOptions {
 impl MasterOptions {
     /// Connects.
     pub(crate) async fn connect(&self) -> Result<MasterClient, ConnectError> {
-        connect(&self.master, self.connect_timeout).await
+        // A variable that is set to nothing says as much as one that is not set.
+        let url = if self.master.is_empty() {
+            DEFAULT_MASTER
+        } else {
+            &self.master
+        };
+        connect(url, self.connect_timeout).await
     }
 }
 

@@ -69,7 +69,7 @@ impl Agent {
 
     fn settings(&self) -> Result<AgentConfig, Failure> {
         let mut settings = Settings::load(self.config.as_deref())?;
-        settings.set("master", self.master.clone());
+        settings.set("master", self.master.clone().filter(|url| !url.is_empty()));
         settings.set("listen", self.listen.map(|address| address.to_string()));
         settings.set("advertise_url", self.advertise_url.clone());
         settings.set("resources", self.resources.clone());

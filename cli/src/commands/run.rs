@@ -112,7 +112,8 @@ impl From<MeteringOption> for Metering {
 impl Run {
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
         output::log("off");
-        match self.master.clone() {
+        // A variable that is set to nothing says as much as one that is not set.
+        match self.master.clone().filter(|url| !url.is_empty()) {
             Some(url) => asking(self.on_cluster_of_others(url)),
             None => serving(self.on_cluster_of_its_own()),
         }
@@ -132,10 +133,8 @@ impl Run {
     async fn on_cluster_of_its_own(self) -> Result<ExitCode, Failure> {
         let mut signals = Signals::listen()?;
         let order = self.order()?;
-        let cluster = tokio::select! {
-            cluster = Cluster::for_one_task(self.metering.into()) => cluster?,
-            signal = signals.next() => return Ok(killed_by(signal)),
-        };
+        // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
+        let cluster = Cluster::for_one_task(self.metering.into()).await?;
         let wanted = &order.task.resources;
         let result = if cluster.resources().contains(wanted) {
             conduct(cluster.client()?, order, &mut signals).await
