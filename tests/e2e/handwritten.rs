@@ -27,7 +27,7 @@ fn exceptions() {
 
 #[test]
 fn noop_bare() {
-    run(guests::NOOP_BARE).go().exits(0).prints("").is_quiet();
+    run(guests::NOOP_BARE).go().exits(0).prints("").says_nothing();
 }
 
 #[test]

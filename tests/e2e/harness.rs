@@ -136,7 +136,7 @@ impl Outcome {
 
     /// It said nothing on stderr.
     #[track_caller]
-    pub(crate) fn is_quiet(self) -> Self {
+    pub(crate) fn says_nothing(self) -> Self {
         assert!(self.stderr.is_empty(), "{self}");
         self
     }

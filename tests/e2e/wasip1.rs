@@ -20,7 +20,7 @@ fn args_env() {
         .exits(0)
         .output_holds("arg 1 \"--version\"\narg 2 \"-x\"\narg 3 \"two words\"\narg 4 \"\"\narg 5 \"--\"\narg 6 \"--mem\"\n")
         .output_holds("env A=\"b=c\"\nenv EMPTY=\"\"\n")
-        .is_quiet();
+        .says_nothing();
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn hello() {
         .go()
         .exits(0)
         .prints("Hello, world!\n")
-        .is_quiet();
+        .says_nothing();
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn memory_grow() {
 
 #[test]
 fn noop() {
-    run(guests::NOOP).go().exits(0).prints("").is_quiet();
+    run(guests::NOOP).go().exits(0).prints("").says_nothing();
 }
 
 #[test]
