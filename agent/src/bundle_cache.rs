@@ -48,7 +48,9 @@ pub enum FetchError {
         actual: Digest,
     },
     /// It is larger than the whole cache.
-    #[error("the bundle {digest} has {bytes} bytes; the agent keeps at most {limit} bytes of bundles")]
+    #[error(
+        "the bundle {digest} has {bytes} bytes; the agent keeps at most {limit} bytes of bundles"
+    )]
     TooLarge {
         /// Which bundle.
         digest: Digest,
@@ -96,7 +98,9 @@ pub struct Blob {
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let total = self.total;
-        f.debug_struct("Blob").field("total", &total).finish_non_exhaustive()
+        f.debug_struct("Blob")
+            .field("total", &total)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,7 +131,9 @@ struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let directory = &self.directory;
-        f.debug_struct("Shared").field("directory", directory).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("directory", directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -235,8 +241,8 @@ impl MasterBlobs {
     /// Blobs of the master behind this channel.
     #[must_use]
     pub fn new(channel: Channel) -> Self {
-        let client = BundleServiceClient::new(channel)
-            .max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
+        let client =
+            BundleServiceClient::new(channel).max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
         Self { client }
     }
 }

@@ -112,8 +112,7 @@ fn run(args: &CellArgs) -> Result<(), CellError> {
 
 async fn live(args: &CellArgs) -> Result<(), CellError> {
     let system = |action| move |source| CellError::System { action, source };
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
     let runtime = Runtime::new(runtime_config(args), tokio::runtime::Handle::current())?;
     let sandboxes = Sandboxes::new(runtime);
     let listener = unix_socket::listen(&args.socket)?;

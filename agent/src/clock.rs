@@ -15,9 +15,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// Reads the wall clock, for the only time.
     pub(crate) fn start() -> Self {
-        let since_epoch = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .unwrap_or(Duration::ZERO);
+        let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or(Duration::ZERO);
         Self {
             start: Time::ZERO + since_epoch,
             started: Instant::now(),

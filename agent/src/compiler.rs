@@ -287,7 +287,11 @@ impl Shared {
         let stderr = String::from_utf8_lossy(&output.stderr);
         let last_words = stderr.trim().lines().next_back().unwrap_or_default();
         match output.status.signal() {
-            Some(signal) if [Signal::XCPU, Signal::KILL].iter().any(|end| end.as_raw() == signal) => {
+            Some(signal)
+                if [Signal::XCPU, Signal::KILL]
+                    .iter()
+                    .any(|end| end.as_raw() == signal) =>
+            {
                 PrepareError::limit(format!(
                     "compiling took more than the {} s of CPU time that it may take",
                     self.config.cpu.as_secs()
@@ -304,4 +308,3 @@ impl Shared {
         }
     }
 }
-

@@ -83,7 +83,11 @@ impl Download {
                 }
                 Err(Interrupted::Source(SourceError::Broken(why))) => why,
             };
-            fruitless = if self.bytes > before { 0 } else { fruitless + 1 };
+            fruitless = if self.bytes > before {
+                0
+            } else {
+                fruitless + 1
+            };
             if fruitless == FRUITLESS_ATTEMPTS {
                 let digest = self.digest;
                 return Err(FetchError::Source { digest, why });

@@ -164,7 +164,9 @@ mod tests {
         let mut index = Index::read(directory.path(), 100).expect("readable");
         assert!(index.pin(digest(7)) && !index.pin(digest(8)));
         assert_eq!(index.bytes, 3);
-        let left = std::fs::read_dir(directory.path()).expect("readable").count();
+        let left = std::fs::read_dir(directory.path())
+            .expect("readable")
+            .count();
         assert_eq!(left, 1);
     }
 }

@@ -89,7 +89,10 @@ async fn other_bytes_than_promised_are_refused_and_not_kept() {
 #[tokio::test]
 async fn a_full_disk_is_an_error_and_nothing_is_kept() {
     let (directory, cache) = cache(100, Flaky::new(BLOB, 100));
-    let part = directory.path().join(digest_of(BLOB).hex()).with_extension("part");
+    let part = directory
+        .path()
+        .join(digest_of(BLOB).hex())
+        .with_extension("part");
     std::os::unix::fs::symlink("/dev/full", part).expect("a link");
     let error = cache.fetch(digest_of(BLOB)).await.expect_err("fails");
     assert!(matches!(error, FetchError::Disk { .. }), "{error}");
@@ -107,7 +110,10 @@ async fn a_bundle_that_nobody_has_is_not_asked_for_again() {
 async fn a_bundle_larger_than_the_cache_is_refused() {
     let (_directory, cache) = cache(9, Flaky::new(BLOB, 100));
     let error = cache.fetch(digest_of(BLOB)).await.expect_err("fails");
-    assert!(matches!(error, FetchError::TooLarge { bytes: 10, .. }), "{error}");
+    assert!(
+        matches!(error, FetchError::TooLarge { bytes: 10, .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -29,7 +29,10 @@ fn close_inherited() {
     for descriptor in open.into_iter().filter(is_open) {
         // SAFETY: nothing in this process has opened a descriptor yet (the listing above is closed
         // again): whatever is open was inherited, and nobody here owns it.
-        #[expect(unsafe_code, reason = "closes descriptors that nobody in the process owns")]
+        #[expect(
+            unsafe_code,
+            reason = "closes descriptors that nobody in the process owns"
+        )]
         unsafe {
             rustix::io::close(descriptor);
         }

@@ -336,7 +336,11 @@ impl<L: Launcher> Sandboxes<L> {
                 },
             );
         }
-        graces.into_iter().map(|(_, grace)| grace).max().unwrap_or_default()
+        graces
+            .into_iter()
+            .map(|(_, grace)| grace)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Says nothing more to the agent, so that the conversation ends.

@@ -64,7 +64,9 @@ impl Stage {
     }
 
     fn run(&self, number: usize) {
-        self.guests.lock().expect("not poisoned")[number].observer.running();
+        self.guests.lock().expect("not poisoned")[number]
+            .observer
+            .running();
     }
 
     fn exit(&self, number: usize) {
@@ -77,7 +79,9 @@ impl Stage {
             usage: Usage::default(),
             data: vec![1, 2, 3],
         };
-        self.guests.lock().expect("not poisoned")[number].observer.exited(exit);
+        self.guests.lock().expect("not poisoned")[number]
+            .observer
+            .exited(exit);
     }
 }
 
@@ -132,25 +136,27 @@ fn io() -> GuestIo {
 /// What the agent has heard since it last listened: `hello` with what the cell holds, and updates.
 fn heard(session: &mut Session) -> Vec<String> {
     std::iter::from_fn(|| session.events.try_recv().ok())
-        .map(|event: v1::CellEvent| match event.try_into().expect("valid") {
-            CellEvent::Hello { sandboxes, .. } => {
-                let mut held: Vec<String> = sandboxes
-                    .iter()
-                    .map(|report| format!(" {}:{}", report.key.task, report.state))
-                    .collect();
-                held.sort();
-                format!("hello{}", held.concat())
-            }
-            CellEvent::Update {
-                key,
-                sequence,
-                status,
-            } => {
-                let reason = status.reason.map(|reason| format!(" {reason:?}"));
-                let reason = reason.unwrap_or_default();
-                format!("{} {sequence} {}{reason}", key.task, status.state)
-            }
-        })
+        .map(
+            |event: v1::CellEvent| match event.try_into().expect("valid") {
+                CellEvent::Hello { sandboxes, .. } => {
+                    let mut held: Vec<String> = sandboxes
+                        .iter()
+                        .map(|report| format!(" {}:{}", report.key.task, report.state))
+                        .collect();
+                    held.sort();
+                    format!("hello{}", held.concat())
+                }
+                CellEvent::Update {
+                    key,
+                    sequence,
+                    status,
+                } => {
+                    let reason = status.reason.map(|reason| format!(" {reason:?}"));
+                    let reason = reason.unwrap_or_default();
+                    format!("{} {sequence} {}{reason}", key.task, status.state)
+                }
+            },
+        )
         .collect()
 }
 
@@ -176,7 +182,10 @@ async fn statuses_are_repeated_on_each_connection_until_acknowledged() {
 
     let mut second = cell.connect();
     assert!(first.replaced.is_cancelled() && first.events.recv().await.is_none());
-    assert_eq!(heard(&mut second), ["hello a:finished", "a 2 finished Exited"]);
+    assert_eq!(
+        heard(&mut second),
+        ["hello a:finished", "a 2 finished Exited"]
+    );
     assert!(!cell.is_empty());
     cell.on_command(acknowledge("a", 2));
     assert!(cell.is_empty());

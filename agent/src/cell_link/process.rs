@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use super::CellLinkConfig;
 use crate::cell::READY;
 
-/// How much of a dead cell's log is shown.
-const SHOWN_LOG_BYTES: usize = 500;
+/// How much of a dead cell's log is shown, in characters.
+const SHOWN_LOG_CHARS: usize = 500;
 
 /// A cell could not be started.
 #[derive(Debug, Error)]
@@ -81,8 +81,8 @@ impl CellProcess {
         let status = self.child.wait().await;
         let status = status.as_ref().map(ExitStatus::to_string);
         let status = status.unwrap_or_else(|error| format!("its end was not seen: {error}"));
-        match last_line(&self.log) {
-            Some(line) => format!("{status}; its log ends with: {line}"),
+        match last_words(&self.log) {
+            Some(words) => format!("{status}; its log says: {words}"),
             None => status,
         }
     }
@@ -96,16 +96,16 @@ impl CellProcess {
 }
 
 fn open_log(path: &Path) -> Result<std::fs::File, StartError> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let error = |source| StartError::Log {
         path: path.to_owned(),
         source,
     };
     if let Some(directory) = path.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        // The directory is the agent's own: whoever can reach a socket in it can end its cell.
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::create_dir_all(directory)
+            .and_then(|()| std::fs::set_permissions(directory, private))
             .map_err(error)?;
     }
     std::fs::File::options()
@@ -123,8 +123,14 @@ fn command(config: &CellLinkConfig, cell: CellId, role: &Role, log: std::fs::Fil
         .arg("--socket")
         .arg(config.socket(cell))
         .args(["--role", role.as_str()])
-        .args(["--orphan-grace-ms", &config.orphan_grace.as_millis().to_string()])
-        .args(["--idle-grace-ms", &config.idle_grace.as_millis().to_string()]);
+        .args([
+            "--orphan-grace-ms",
+            &config.orphan_grace.as_millis().to_string(),
+        ])
+        .args([
+            "--idle-grace-ms",
+            &config.idle_grace.as_millis().to_string(),
+        ]);
     if let Some(threads) = config.guest_threads {
         command.args(["--guest-threads", &threads.to_string()]);
     }
@@ -150,12 +156,23 @@ async fn first_line(child: &mut Child) -> String {
     line.trim().to_owned()
 }
 
-/// The last line of a log, shortened.
-fn last_line(log: &Path) -> Option<String> {
+/// What a log says last that explains an end: a panic, or its last line.
+fn last_words(log: &Path) -> Option<String> {
     let text = std::fs::read(log).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let line = text.trim_end().lines().next_back()?;
-    Some(line.chars().take(SHOWN_LOG_BYTES).collect())
+    let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    let panic = lines.iter().rposition(|line| line.contains("panicked at"));
+    let words = match panic {
+        // Where it was, and what it says, on two lines.
+        Some(at) => lines[at..]
+            .iter()
+            .take(2)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" "),
+        None => (*lines.last()?).to_owned(),
+    };
+    Some(words.chars().take(SHOWN_LOG_CHARS).collect())
 }
 
 /// Removes what a cell has left behind.
@@ -203,4 +220,30 @@ fn is_cell(pid: Pid, socket: &Path) -> bool {
     let mut arguments = arguments.split(|byte| *byte == 0);
     arguments.any(|argument| argument == b"--socket")
         && arguments.next() == Some(socket.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(log: &str) -> Option<String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), log).expect("written");
+        last_words(file.path())
+    }
+
+    #[test]
+    fn a_panic_explains_more_than_what_follows_it() {
+        let log = "begun\nthread 'main' panicked at cell.rs:7:\nno room\nstack backtrace:\n 0: x\n";
+        let expected = "thread 'main' panicked at cell.rs:7: no room";
+        assert_eq!(words(log).as_deref(), Some(expected));
+        assert_eq!(words("begun\nover\n\n").as_deref(), Some("over"));
+        assert_eq!(words(""), None);
+    }
+
+    #[test]
+    fn a_process_is_the_cell_of_its_own_socket_only() {
+        let this = rustix::process::getpid();
+        assert!(!is_cell(this, Path::new("/nowhere/cell-1.sock")));
+    }
 }

@@ -7,7 +7,7 @@ use nesos_agent_core::{CellId, Event};
 use nesos_types::role::Role;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::conversation::Conversation;
 use super::process::CellProcess;
@@ -137,7 +137,6 @@ impl Supervisor {
     async fn finish(mut self, over: Over) {
         let cell = self.cell;
         if let Over::Failed(message) = over {
-            warn!(%cell, message, "a cell is given up");
             self.shared.places.lost(cell);
             self.tell(Event::CellFailed { cell, message });
             if self.process.is_none() {
@@ -148,7 +147,10 @@ impl Supervisor {
         if let Some(process) = &mut self.process {
             process.end().await;
         }
-        super::process::remove_files(&self.shared.config.socket(cell), &self.shared.config.log(cell));
+        super::process::remove_files(
+            &self.shared.config.socket(cell),
+            &self.shared.config.log(cell),
+        );
     }
 
     fn tell(&self, event: Event) {

@@ -52,12 +52,14 @@ impl TaskIo {
                 }
             }
         };
-        let cell = tokio::time::timeout(TASK_PATIENCE, found).await.map_err(|_| {
-            Status::not_found(format!(
-                "no task {key} has come to this agent within {} s",
-                TASK_PATIENCE.as_secs()
-            ))
-        })?;
+        let cell = tokio::time::timeout(TASK_PATIENCE, found)
+            .await
+            .map_err(|_| {
+                Status::not_found(format!(
+                    "no task {key} has come to this agent within {} s",
+                    TASK_PATIENCE.as_secs()
+                ))
+            })?;
         let ended = || Status::failed_precondition(format!("task {key} has ended"));
         self.channel(cell.ok_or_else(ended)?)
     }
@@ -81,8 +83,8 @@ impl TaskIoService for TaskIo {
         let mut input = request.into_inner();
         let key = read_open(&mut input).await?;
         let channel = self.find(&key).await?;
-        let mut cell = TaskIoServiceClient::new(channel)
-            .max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
+        let mut cell =
+            TaskIoServiceClient::new(channel).max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
         let output = cell.attach(with_open(&key, input)).await?;
         Ok(Response::new(output.into_inner()))
     }

@@ -63,7 +63,9 @@ impl KeptOutput {
     fn open_next(&mut self) -> io::Result<bool> {
         loop {
             let before = parts(&self.path)?;
-            let next = before.iter().find(|part| part.offset + part.bytes > self.offset);
+            let next = before
+                .iter()
+                .find(|part| part.offset + part.bytes > self.offset);
             let Some(next) = next else {
                 return Ok(false);
             };
@@ -73,7 +75,10 @@ impl KeptOutput {
             };
             // Only if nothing was rotated meanwhile is this the file that was looked for.
             let after = parts(&self.path)?;
-            if after.iter().any(|part| part.offset == next.offset && part.path == next.path) {
+            if after
+                .iter()
+                .any(|part| part.offset == next.offset && part.path == next.path)
+            {
                 return self.enter(file, next.offset).map(|()| true);
             }
         }

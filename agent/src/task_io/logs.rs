@@ -34,7 +34,8 @@ pub(super) fn open(places: &Arc<TaskPlaces>, request: v1::LogsRequest) -> Result
     let key = request
         .key
         .ok_or_else(|| Status::invalid_argument("key is missing"))?;
-    let key = TaskKey::try_from(key).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let key =
+        TaskKey::try_from(key).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let directory = match places.output(&key) {
         Output::Kept(directory) => directory,
         Output::Silent => return Ok(nothing()),
@@ -146,5 +147,83 @@ impl Watch {
         }
         ready.clear_ready();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use futures::StreamExt;
+
+    use super::*;
+
+    /// Reads so many bytes, and fails where they are not in order.
+    async fn read(logs: &mut Logs, bytes: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < bytes {
+            let chunk = logs.next().await.expect("more").expect("no error");
+            all.extend_from_slice(&chunk.data);
+        }
+        all
+    }
+
+    fn append(path: &Path, text: &str) {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
+        written.expect("written");
+    }
+
+    fn follow(directory: &Path, ended: &CancellationToken) -> Logs {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let (directory, ended) = (directory.to_owned(), ended.clone());
+        tokio::spawn(async move { send_all(directory, "stdout", Some(ended), &sender).await });
+        ReceiverStream::new(chunks)
+    }
+
+    #[tokio::test]
+    async fn a_follower_hears_what_is_written_and_of_the_end() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("made/later");
+        std::fs::create_dir_all(&directory).expect("made");
+        let stdout = directory.join("stdout");
+        append(&stdout, "one");
+        let ended = CancellationToken::new();
+        let mut logs = follow(&directory, &ended);
+        assert_eq!(read(&mut logs, 3).await, b"one");
+        append(&stdout, "two");
+        assert_eq!(read(&mut logs, 3).await, b"two");
+        append(&stdout, "three");
+        ended.cancel();
+        assert_eq!(read(&mut logs, 5).await, b"three");
+        assert!(logs.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_follower_waits_for_a_task_that_has_written_nothing() {
+        let root = tempfile::tempdir().expect("a directory");
+        let directory = root.path().join("not/there/yet");
+        let ended = CancellationToken::new();
+        let mut logs = follow(&directory, &ended);
+        ended.cancel();
+        assert!(logs.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn output_of_a_task_that_nobody_knows_is_not_found() {
+        let places = TaskPlaces::new("/nowhere".into());
+        let request = |framework: &str| v1::LogsRequest {
+            key: Some(v1::TaskKey {
+                framework_id: framework.to_owned(),
+                task_id: "a".to_owned(),
+            }),
+            stream: 0,
+            follow: false,
+        };
+        let code = |framework| open(&places, request(framework)).expect_err("fails").code();
+        let known = nesos_types::ids::FrameworkId(1).to_string();
+        assert_eq!(code(&known), tonic::Code::NotFound);
+        assert_eq!(code("nonsense"), tonic::Code::InvalidArgument);
     }
 }
