@@ -117,7 +117,7 @@ impl Server {
             .arg(state)
             .args(flags)
             .env_remove("NESOS_MASTER")
-            .env("RUST_LOG", "warn")
+            .env("NESOS_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -152,8 +152,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself.
-            let _ = kill_process(pid, Signal::TERM);
+            // An interrupt takes the agent's cells with it. It may have ended by itself.
+            let _ = kill_process(pid, Signal::INT);
         }
         let _ = self.child.wait();
     }

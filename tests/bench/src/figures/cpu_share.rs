@@ -39,7 +39,8 @@ pub(crate) fn run(options: Options, report: &mut Report) -> Result<()> {
          the share that it accepted, alone and four together (of one mix, and of one share each of four \
          mixes). A guest that accepted a whole CPU cannot catch up on what the machine gave to others: \
          how long its thread stood ready without a core (the kernel's run delay) is taken off what was \
-         due to it, and stated."
+         due to it, and stated. A window in which the machine kept more from the guest threads than it \
+         has beyond what the guests accepted cannot be judged: then measure again on a quieter machine."
     ));
     if options.quick {
         report.method("Quick: alone at 0.25 and 1.0 CPU only.");
@@ -49,25 +50,25 @@ pub(crate) fn run(options: Options, report: &mut Report) -> Result<()> {
     for (mix, wasm, metering) in MIXES {
         images.push((mix, cell.compile(Path::new(wasm), metering)?));
     }
-    let mut worst: f64 = 0.0;
+    let mut verdict = Verdict::default();
     for (mix, image) in &images {
         for share in SHARES {
             if options.quick && share != 250 && share != 1_000 {
                 continue;
             }
             let measured = measure(&cell, &[(image, share)])?;
-            worst = worst.max(tell(report, mix, "alone", &measured));
+            verdict.add(report, &format!("{mix}, alone"), &measured);
         }
     }
     for (mix, image) in &images {
         let guests = SHARES.map(|share| (image, share));
         let measured = measure(&cell, &guests)?;
-        worst = worst.max(tell(report, mix, "together", &measured));
+        verdict.add(report, &format!("{mix}, together"), &measured);
     }
     let mixed: Vec<_> = images.iter().map(|(_, image)| image).zip(SHARES).collect();
     let measured = measure(&cell, &mixed)?;
-    worst = worst.max(tell(report, "all four mixes", "together", &measured));
-    report.promise("largest error", worst * 100.0, "%", Bound::AtMost(2.0));
+    verdict.add(report, "all four mixes, together", &measured);
+    verdict.tell(report);
     Ok(())
 }
 
@@ -83,26 +84,64 @@ struct Share {
     got: f64,
 }
 
-/// States what was measured; answers the largest error.
-fn tell(report: &mut Report, mix: &str, company: &str, measured: &Measured) -> f64 {
-    let mut worst: f64 = 0.0;
-    for share in &measured.shares {
-        let error = share.error(measured.withheld);
-        worst = worst.max(error);
-        report.state(
-            format!("{mix}, {company}, {} CPU: error", share.accepted),
-            error * 100.0,
-            "%",
+/// What all windows come to.
+#[derive(Default)]
+struct Verdict {
+    windows: u32,
+    judged: u32,
+    /// The largest error in a window that could be judged.
+    worst: f64,
+}
+
+impl Verdict {
+    /// States what was measured in a window, and judges it if it can be judged.
+    fn add(&mut self, report: &mut Report, what: &str, measured: &Measured) {
+        self.windows += 1;
+        let can_be_judged = measured.can_be_judged(cores());
+        self.judged += u32::from(can_be_judged);
+        for share in &measured.shares {
+            let error = share.error(measured.withheld);
+            if can_be_judged {
+                self.worst = self.worst.max(error);
+            }
+            let unjudged = if can_be_judged { "" } else { " (not judged)" };
+            report.state(
+                format!("{what}, {} CPU: error{unjudged}", share.accepted),
+                error * 100.0,
+                "%",
+            );
+        }
+        if measured.withheld > 0.01 {
+            report.state(
+                format!("{what}: kept back by the machine"),
+                measured.withheld,
+                "CPU",
+            );
+        }
+    }
+
+    fn tell(&self, report: &mut Report) {
+        report.promise("largest error", self.worst * 100.0, "%", Bound::AtMost(2.0));
+        report.promise(
+            "windows that could be judged",
+            self.judged.into(),
+            "",
+            Bound::AtLeast(self.windows.into()),
         );
     }
-    if measured.withheld > 0.002 {
-        report.state(
-            format!("{mix}, {company}: kept from the guests by the machine"),
-            measured.withheld,
-            "CPU",
-        );
+}
+
+impl Measured {
+    /// Whether the machine had CPU to spare for the guests at all.
+    fn can_be_judged(&self, cores: f64) -> bool {
+        let accepted: f64 = self.shares.iter().map(|share| share.accepted).sum();
+        self.withheld <= cores - accepted
     }
-    worst
+}
+
+fn cores() -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    f64::from(u32::try_from(cores).unwrap_or(u32::MAX))
 }
 
 impl Share {
@@ -187,5 +226,19 @@ mod tests {
             got: 0.45,
         };
         assert!((half.error(0.1) - 0.1).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_machine_that_is_too_busy_proves_nothing() {
+        let share = || Share {
+            accepted: 0.9,
+            got: 0.5,
+        };
+        let measured = Measured {
+            shares: vec![share(), share()],
+            withheld: 0.3,
+        };
+        assert!(!measured.can_be_judged(2.0));
+        assert!(measured.can_be_judged(4.0));
     }
 }
