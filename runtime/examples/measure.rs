@@ -160,12 +160,12 @@ fn start() {
         cpu_ns += exit.map_or(0, |exit| exit.usage.cpu_ns);
     }
     to_start.sort();
-    let at = |part: f64| to_start[((STARTS - 1) as f64 * part) as usize];
+    let at = |percent| to_start[(STARTS - 1) * percent / 100];
     let cpu_us = cpu_ns as f64 / STARTS as f64 / 1000.0;
     say(format!(
         "launch to start, one at a time: p50 {:?}, p99 {:?}; {cpu_us:.1} µs of CPU charged each",
-        at(0.5),
-        at(0.99)
+        at(50),
+        at(99)
     ));
     let began = Instant::now();
     let (sender, events) = mpsc::channel();

@@ -27,7 +27,11 @@ fn exceptions() {
 
 #[test]
 fn noop_bare() {
-    run(guests::NOOP_BARE).go().exits(0).prints("").says_nothing();
+    run(guests::NOOP_BARE)
+        .go()
+        .exits(0)
+        .prints("")
+        .says_nothing();
 }
 
 #[test]

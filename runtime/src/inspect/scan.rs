@@ -281,7 +281,11 @@ impl Found {
 
     /// What it wants that nobody provides, which tells best what it was made for.
     fn strange_imports(&self) -> String {
-        let missing: Vec<_> = self.missing.iter().map(|missing| missing.name.as_str()).collect();
+        let missing: Vec<_> = self
+            .missing
+            .iter()
+            .map(|missing| missing.name.as_str())
+            .collect();
         if missing.is_empty() {
             return String::new();
         }

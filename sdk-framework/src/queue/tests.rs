@@ -213,8 +213,10 @@ fn a_broken_connection_voids_offers_and_the_next_one_is_asked_for_more() {
 fn holding_can_be_ended_and_begun_again() {
     let mut bench = Bench::new(true);
     bench.offer(offer(1, 2000));
-    let hold = |hold| move |queue: &mut TaskQueue, actions: &mut Actions| {
-        queue.input(actions, QueueInput::HoldOffers(hold));
+    let hold = |hold| {
+        move |queue: &mut TaskQueue, actions: &mut Actions| {
+            queue.input(actions, QueueInput::HoldOffers(hold));
+        }
     };
     assert_eq!(bench.act(hold(false)), ["decline 1 3600s", "suppress"]);
     assert_eq!(bench.act(hold(true)), ["revive"]);

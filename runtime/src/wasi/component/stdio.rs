@@ -45,12 +45,10 @@ impl AsyncRead for StdinOf {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0
-            .poll_take(cx, buffer.remaining())
-            .map(|bytes| {
-                buffer.put_slice(&bytes);
-                Ok(())
-            })
+        self.0.poll_take(cx, buffer.remaining()).map(|bytes| {
+            buffer.put_slice(&bytes);
+            Ok(())
+        })
     }
 }
 
