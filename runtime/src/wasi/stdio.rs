@@ -16,6 +16,9 @@ use super::retained::RetainedOutput;
 /// The most that travels in one message to whoever is attached.
 pub(crate) const FRAME: usize = 64 << 10;
 
+/// How many may wait for input before all are woken to see who still does.
+const MAX_WAITING: usize = 256;
+
 /// Where stdin comes from.
 #[derive(Debug)]
 pub enum Stdin {
@@ -56,16 +59,26 @@ struct Waiting(Mutex<Vec<Waker>>);
 
 impl Wake for Waiting {
     fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Waiting {
-    fn add(&self, waker: &Waker) {
+    fn add(self: &Arc<Self>, waker: &Waker) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.iter().any(|known| known.will_wake(waker)) {
-            waiting.push(waker.clone());
+        if waiting.iter().any(|known| known.will_wake(waker)) {
+            return;
+        }
+        waiting.push(waker.clone());
+        if waiting.len() > MAX_WAITING {
+            // Most have given up long ago; who has not comes back.
+            drop(waiting);
+            self.wake_by_ref();
         }
     }
 }

@@ -79,24 +79,23 @@ impl Volume {
         if let Some(dir) = self.dir.get() {
             return Ok(dir);
         }
+        // Two threads may come here at once, but what lies there is to be counted once.
+        let _names = self.quota().map(|quota| quota.names());
+        if let Some(dir) = self.dir.get() {
+            return Ok(dir);
+        }
         let dir = Arc::new(self.open_host()?);
         Ok(self.dir.get_or_init(|| dir))
     }
 
     fn open_host(&self) -> io::Result<File> {
         if let Kind::Root(quota) = &self.kind {
-            let names = quota.names();
-            if self.dir.get().is_none() {
-                std::fs::create_dir_all(&self.host)?;
-                quota.adopt(&self.host)?;
-                match std::fs::create_dir(self.host.join("tmp")) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(error);
-                    }
-                    _ => {}
-                }
+            std::fs::create_dir_all(&self.host)?;
+            quota.adopt(&self.host)?;
+            match std::fs::create_dir(self.host.join("tmp")) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
             }
-            drop(names);
         }
         cap::open_ambient_dir(&self.host, cap_primitives::ambient_authority())
     }

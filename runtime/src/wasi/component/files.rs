@@ -204,7 +204,9 @@ fn placeholder() -> io::Result<filesystem::Dir> {
         return Ok(dir.clone());
     }
     let mode = OpenMode::READ | OpenMode::WRITE;
-    let null = File::open("/dev/null")?;
-    let dir = filesystem::Dir::new(null, FsPerms::ReadWrite, mode, true);
+    // A pipe, for it needs no path: a confined process may not be able to open any.
+    let (reader, _) = io::pipe()?;
+    let nothing = File::from(std::os::fd::OwnedFd::from(reader));
+    let dir = filesystem::Dir::new(nothing, FsPerms::ReadWrite, mode, true);
     Ok(PLACEHOLDER.get_or_init(|| dir).clone())
 }
