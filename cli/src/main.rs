@@ -19,6 +19,11 @@ use clap::Parser;
 
 use commands::Command;
 
+/// Master, agent and cell pass on small messages all day: an allocator made for that takes a good part
+/// off what a task costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs WebAssembly programs on a cluster, or on a cluster of their own.
 #[derive(Debug, Parser)]
 #[command(name = "nesos", version, about, long_about = LONG_ABOUT, max_term_width = 100)]
