@@ -1,6 +1,6 @@
 //! One framework's conversation with the master, as a pure state machine: when to connect, subscribe,
 //! acknowledge, reconcile, send a heartbeat, give up. It does not know sockets, tasks or clocks; the
-//! [driver](crate::driver) performs what it decides.
+//! [`Driver`](crate::Driver) performs what it decides.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
