@@ -19,8 +19,7 @@ use clap::Parser;
 
 use commands::Command;
 
-/// Master, agent and cell pass on small messages all day: an allocator made for that takes a good part
-/// off what a task costs.
+/// Master, agent and cell pass on small messages all day, which is what this allocator is made for.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
