@@ -1,5 +1,6 @@
 //! The subcommands, and which asynchronous runtime each of them wants.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -51,6 +52,11 @@ pub(crate) enum Command {
     Compile(compile::Compile),
 }
 
+/// A master or an agent passes small messages through one task that owns its core. A second thread
+/// adds little to that and costs a wake-up at every step: on two CPUs a no-op task took a quarter
+/// longer with two threads than with one. Guests have threads of their own.
+const CPUS_PER_SERVING_THREAD: usize = 4;
+
 impl Command {
     /// Does it. The exit status of `run` is the guest's.
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
@@ -88,10 +94,12 @@ impl Command {
     }
 }
 
-/// A command that serves others: all threads that there are.
+/// A command that serves others: a thread for every [`CPUS_PER_SERVING_THREAD`] of the machine.
 fn serving(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
     finish(
         tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cpus.div_ceil(CPUS_PER_SERVING_THREAD))
             .enable_all()
             .build(),
         work,
