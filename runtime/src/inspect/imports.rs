@@ -23,15 +23,19 @@ impl fmt::Display for MissingImport {
     }
 }
 
-/// One sentence about all that is missing.
+/// One sentence about all that is missing. Neighbours with the same advice share it.
 pub(super) fn sentence(missing: &[MissingImport]) -> String {
     const NAMED: usize = 5;
-    let named: Vec<_> = missing
-        .iter()
-        .take(NAMED)
-        .map(ToString::to_string)
+    let (named, more) = missing.split_at(missing.len().min(NAMED));
+    let named: Vec<_> = named
+        .chunk_by(|one, next| one.advice == next.advice)
+        .filter_map(|group| {
+            let (last, before) = group.split_last()?;
+            let before = before.iter().map(|one| format!("`{}`, ", one.name));
+            Some(format!("{}{last}", before.collect::<String>()))
+        })
         .collect();
-    let more = match missing.len().saturating_sub(NAMED) {
+    let more = match more.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
@@ -122,5 +126,22 @@ fn is_satisfied_by(wanted: &str, provided: &str) -> bool {
             series == provided_series && patch <= provided_patch
         }
         _ => wanted == provided,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_for_the_same_cause_is_said_once() {
+        let old = |name| missing_of_module("wasi_unstable", name);
+        let text = sentence(&[old("a"), old("b"), missing_of_module("wbg", "c")]);
+        assert_eq!(text.matches("the snapshot before WASI 0.1").count(), 1);
+        assert!(
+            text.contains("`wasi_unstable.a`, `wasi_unstable.b` (the"),
+            "{text}"
+        );
+        assert!(text.ends_with("build for wasm32-wasip1)"), "{text}");
     }
 }
