@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::Options;
 use crate::figure::Report;
 
+mod allocation;
 mod cpu_share;
 mod density;
 mod idle;
@@ -63,6 +64,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "density",
         about: "Sleeping guests of one role on one agent",
         run: density::run,
+    },
+    Benchmark {
+        name: "allocation",
+        about: "What the master's decisions cost, on the core alone",
+        run: allocation::run,
     },
     Benchmark {
         name: "sim",

@@ -11,6 +11,7 @@
 
 mod cell;
 mod cluster;
+mod field;
 mod figure;
 mod figures;
 mod framework;

@@ -6,7 +6,9 @@
 //! instead, with which a newcomer wins each tie until its count has caught up.)
 //!
 //! Shares are kept with their node. A change marks the node, and marked nodes are put in order again
-//! once, when somebody asks who is next.
+//! once, when somebody asks who is next. When the cluster grows or shrinks in proportion, as it does
+//! agent by equal agent, every share is divided by the same number and the order stays: so shares are
+//! kept against a basis that is proportional to the total, and worked out anew only when none is.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +96,8 @@ pub(crate) struct Drf {
     leaves: Vec<Option<NodeSlot>>,
     weights: BTreeMap<Role, Weight>,
     total: Quantities,
-    /// Every share is to be worked out again.
+    /// What shares are worked out against: proportional to the total, unless that has just changed.
+    basis: Quantities,
     total_changed: bool,
     /// Nodes that may have to move among their siblings.
     marked: Vec<NodeSlot>,
@@ -111,6 +114,7 @@ impl Drf {
             leaves: Vec::new(),
             weights,
             total: Quantities::default(),
+            basis: Quantities::default(),
             total_changed: false,
             marked: Vec::new(),
             turn: 0,
@@ -182,7 +186,6 @@ impl Drf {
     }
 
     fn mark_all(&mut self) {
-        self.total_changed = false;
         for slot in self.nodes.slots().collect::<Vec<_>>() {
             let node = &mut self.nodes[slot];
             if !node.marked {
@@ -194,7 +197,8 @@ impl Drf {
 
     /// Puts marked nodes where they belong among their siblings.
     fn settle(&mut self) {
-        if self.total_changed {
+        if std::mem::take(&mut self.total_changed) && !self.total.is_proportional_to(&self.basis) {
+            self.basis.clone_from(&self.total);
             self.mark_all();
         }
         for slot in std::mem::take(&mut self.marked) {
@@ -204,7 +208,7 @@ impl Drf {
             node.marked = false;
             let Some(parent) = node.parent else { continue };
             let rank = (node.wanting > 0).then(|| Rank {
-                share: Share::dominant(&node.held, &self.total, node.weight),
+                share: Share::dominant(&node.held, &self.basis, node.weight),
                 served: node.served,
                 node: slot,
             });
@@ -322,7 +326,7 @@ impl Policy for Drf {
                 assert_eq!(wanting, node.wanting, "wanting clients are counted");
             }
             if !node.marked && !self.total_changed && node.parent.is_some() {
-                let share = Share::dominant(&node.held, &self.total, node.weight);
+                let share = Share::dominant(&node.held, &self.basis, node.weight);
                 assert_eq!(
                     node.rank.map(|rank| rank.share),
                     (node.wanting > 0).then_some(share),

@@ -31,39 +31,101 @@ impl Refusal {
     }
 }
 
-/// The refusals of one client on one agent.
+/// The refusals of one client on one agent. There is nearly always one, which therefore lies right
+/// here: an allocation looks at a great many.
 #[derive(Debug)]
 struct Refusals {
-    client: ClientSlot,
     epoch: Epoch,
-    list: Vec<Refusal>,
+    newest: Refusal,
+    /// Earlier ones that the newest does not cover.
+    others: Vec<Refusal>,
     /// When the set of deadlines wakes the allocator for this list.
     deadline: Option<Time>,
 }
 
 impl Refusals {
-    fn first(&self) -> Option<Time> {
-        self.list.iter().map(|refusal| refusal.until).min()
+    fn new(epoch: Epoch, refusal: Refusal) -> Self {
+        Self {
+            epoch,
+            newest: refusal,
+            others: Vec::new(),
+            deadline: None,
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Refusal> {
+        std::iter::once(&self.newest).chain(&self.others)
+    }
+
+    fn first(&self) -> Time {
+        let others = self.others.iter().map(|refusal| refusal.until);
+        others.fold(self.newest.until, Time::min)
     }
 
     fn add(&mut self, refusal: Refusal) {
-        if self.list.iter().any(|old| old.covers(&refusal)) {
+        if self.iter().any(|old| old.covers(&refusal)) {
             return;
         }
-        self.list.retain(|old| !refusal.covers(old));
-        self.list.push(refusal);
-        if self.list.len() > MAX_REFUSALS {
-            self.list.sort_by_key(|refusal| refusal.until);
-            self.list.remove(0);
+        let before = std::mem::replace(&mut self.newest, refusal);
+        self.others.push(before);
+        let newest = &self.newest;
+        self.others.retain(|old| !newest.covers(old));
+        if self.others.len() >= MAX_REFUSALS {
+            self.others.sort_by_key(|refusal| refusal.until);
+            self.others.remove(0);
         }
+    }
+
+    /// The same, for a client that may have taken back what it refused before.
+    fn take(&mut self, epoch: Epoch, refusal: Refusal) {
+        if self.epoch == epoch {
+            self.add(refusal);
+        } else {
+            self.epoch = epoch;
+            self.others.clear();
+            self.newest = refusal;
+        }
+    }
+
+    /// Forgets what is over. Answers false if nothing is left.
+    fn keep_after(&mut self, now: Time) -> bool {
+        self.others.retain(|refusal| refusal.until > now);
+        if self.newest.until > now {
+            return true;
+        }
+        match self.others.pop() {
+            Some(refusal) => self.newest = refusal,
+            None => return false,
+        }
+        true
+    }
+}
+
+/// The refusals on one agent: clients in order, and beside each what it refused. Clients lie apart so
+/// that finding one touches little memory.
+#[derive(Debug, Default)]
+struct OfAgent {
+    clients: Vec<ClientSlot>,
+    refusals: Vec<Refusals>,
+}
+
+impl OfAgent {
+    fn find(&self, client: ClientSlot) -> Option<&Refusals> {
+        let at = self.clients.binary_search(&client).ok()?;
+        self.refusals.get(at)
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.clients.remove(at);
+        self.refusals.remove(at);
     }
 }
 
 /// All refusals.
 #[derive(Debug, Default)]
 pub(crate) struct Filters {
-    /// By slot of the agent; each agent's sorted by client.
-    by_agent: Vec<Vec<Refusals>>,
+    /// By slot of the agent.
+    by_agent: Vec<OfAgent>,
     epochs: u64,
 }
 
@@ -72,34 +134,6 @@ impl Filters {
     pub(crate) fn new_epoch(&mut self) -> Epoch {
         self.epochs += 1;
         Epoch(self.epochs)
-    }
-
-    fn of_agent(&self, agent: AgentSlot) -> &[Refusals] {
-        self.by_agent.get(agent.index()).map_or(&[], Vec::as_slice)
-    }
-
-    fn find(&self, client: ClientSlot, agent: AgentSlot) -> Result<usize, usize> {
-        self.of_agent(agent)
-            .binary_search_by_key(&client, |refusals| refusals.client)
-    }
-
-    fn entry(&mut self, client: ClientSlot, epoch: Epoch, agent: AgentSlot) -> &mut Refusals {
-        let at = self.find(client, agent);
-        if self.by_agent.len() <= agent.index() {
-            self.by_agent.resize_with(agent.index() + 1, Vec::new);
-        }
-        let of_agent = &mut self.by_agent[agent.index()];
-        let at = at.unwrap_or_else(|at| {
-            let refusals = Refusals {
-                client,
-                epoch,
-                list: Vec::with_capacity(1),
-                deadline: None,
-            };
-            of_agent.insert(at, refusals);
-            at
-        });
-        &mut of_agent[at]
     }
 
     /// Takes a refusal in. Answers the deadline to set, and the one that it replaces.
@@ -111,15 +145,27 @@ impl Filters {
         resources: Resources,
         until: Time,
     ) -> Option<(Option<Time>, Time)> {
-        let refusals = self.entry(client, epoch, agent);
-        if refusals.epoch != epoch {
-            refusals.epoch = epoch;
-            refusals.list.clear();
+        if self.by_agent.len() <= agent.index() {
+            self.by_agent
+                .resize_with(agent.index() + 1, OfAgent::default);
         }
-        refusals.add(Refusal { resources, until });
+        let of_agent = &mut self.by_agent[agent.index()];
+        let refusal = Refusal { resources, until };
+        let at = match of_agent.clients.binary_search(&client) {
+            Ok(at) => {
+                of_agent.refusals[at].take(epoch, refusal);
+                at
+            }
+            Err(at) => {
+                of_agent.clients.insert(at, client);
+                of_agent.refusals.insert(at, Refusals::new(epoch, refusal));
+                at
+            }
+        };
         // A deadline that comes too early finds nothing to do and is set again, which costs less than
         // moving it with each refusal; one that comes too late would keep resources back.
-        let first = refusals.first()?;
+        let refusals = &mut of_agent.refusals[at];
+        let first = refusals.first();
         if refusals.deadline.is_some_and(|set| set <= first) {
             return None;
         }
@@ -136,13 +182,11 @@ impl Filters {
         free: &Resources,
         now: Time,
     ) -> Option<Time> {
-        let at = self.find(client, agent).ok()?;
-        let refusals = &self.of_agent(agent)[at];
+        let refusals = self.by_agent.get(agent.index())?.find(client)?;
         if refusals.epoch != epoch {
             return None;
         }
         refusals
-            .list
             .iter()
             .filter(|refusal| refusal.until > now && refusal.resources.contains(free))
             .map(|refusal| refusal.until)
@@ -158,18 +202,14 @@ impl Filters {
         agent: AgentSlot,
         now: Time,
     ) -> Option<Time> {
-        let at = self.find(client, agent).ok()?;
-        let of_agent = &mut self.by_agent[agent.index()];
-        let refusals = &mut of_agent[at];
-        let counts = epoch == Some(refusals.epoch);
-        refusals
-            .list
-            .retain(|refusal| counts && refusal.until > now);
-        refusals.deadline = refusals.first();
-        if refusals.list.is_empty() {
+        let of_agent = self.by_agent.get_mut(agent.index())?;
+        let at = of_agent.clients.binary_search(&client).ok()?;
+        let refusals = &mut of_agent.refusals[at];
+        if epoch != Some(refusals.epoch) || !refusals.keep_after(now) {
             of_agent.remove(at);
             return None;
         }
+        refusals.deadline = Some(refusals.first());
         refusals.deadline
     }
 
@@ -178,20 +218,21 @@ impl Filters {
         &mut self,
         agent: AgentSlot,
     ) -> impl Iterator<Item = (Time, ClientSlot)> + use<> {
-        let refusals = self.by_agent.get_mut(agent.index());
-        refusals
-            .map(std::mem::take)
-            .unwrap_or_default()
+        let of_agent = self.by_agent.get_mut(agent.index());
+        let OfAgent { clients, refusals } = of_agent.map(std::mem::take).unwrap_or_default();
+        clients
             .into_iter()
-            .filter_map(|refusals| Some((refusals.deadline?, refusals.client)))
+            .zip(refusals)
+            .filter_map(|(client, refusals)| Some((refusals.deadline?, client)))
     }
 
     /// The deadlines that are set.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Time, ClientSlot, AgentSlot)> {
         let agents = self.by_agent.iter().enumerate();
         agents.flat_map(|(at, of_agent)| {
-            of_agent.iter().filter_map(move |refusals| {
-                Some((refusals.deadline?, refusals.client, AgentSlot::at(at)))
+            let refusals = of_agent.clients.iter().zip(&of_agent.refusals);
+            refusals.filter_map(move |(client, refusals)| {
+                Some((refusals.deadline?, *client, AgentSlot::at(at)))
             })
         })
     }

@@ -58,6 +58,23 @@ impl Quantities {
         .filter(|(_, total)| *total > 0)
     }
 
+    /// Whether this is some multiple of `other`, so that shares of either compare alike. Says no where
+    /// the numbers are too large to tell.
+    pub(crate) fn is_proportional_to(&self, other: &Self) -> bool {
+        let kinds = self.against(other).count();
+        let same_kinds =
+            kinds == self.against(self).count() && kinds == other.against(other).count();
+        let mut pairs = self.against(other);
+        let Some((own, others)) = pairs.next() else {
+            return same_kinds;
+        };
+        same_kinds
+            && pairs.all(|(mine, theirs)| {
+                let (left, right) = (mine.checked_mul(others), theirs.checked_mul(own));
+                left.is_some() && left == right
+            })
+    }
+
     /// The share of the scarcest kind, for people to look at. Decisions compare exact shares.
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     pub(crate) fn dominant_share(&self, total: &Self) -> f64 {
@@ -82,5 +99,32 @@ impl<'a> FromIterator<&'a Resources> for Quantities {
         let mut sum = Self::default();
         bags.into_iter().for_each(|resources| sum.add(resources));
         sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(cpu_milli: u64, mem_bytes: u64, gpus: u64) -> Quantities {
+        [&Resources::new(cpu_milli, mem_bytes).with_custom("gpus", gpus)]
+            .into_iter()
+            .collect()
+    }
+
+    #[test]
+    fn proportional_is_the_same_multiple_of_each_kind() {
+        let basis = sum(2, 6, 10);
+        assert!(sum(3, 9, 15).is_proportional_to(&basis));
+        assert!(sum(1, 3, 5).is_proportional_to(&basis));
+        for other in [
+            sum(2, 6, 11),
+            sum(2, 6, 0),
+            sum(0, 6, 10),
+            Quantities::default(),
+        ] {
+            assert!(!other.is_proportional_to(&basis), "{other:?}");
+            assert!(!basis.is_proportional_to(&other), "{other:?}");
+        }
     }
 }
