@@ -6,7 +6,8 @@ use std::time::Duration;
 use nesos_types::agent::{AgentInfo, Attribute};
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::offer::{Filters, Offer};
-use nesos_types::resources::{RangeSet, Resources};
+use nesos_types::resources::{Amounts, RangeSet, Resources, Scalar};
+use nesos_types::role::{RoleChange, Weight};
 
 use crate::v1;
 use crate::wire_error::{WireError, parse, required};
@@ -14,6 +15,64 @@ use crate::wire_error::{WireError, parse, required};
 /// A duration as the wire has it: microseconds.
 pub(crate) fn to_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl From<&Amounts> for v1::Amounts {
+    fn from(amounts: &Amounts) -> Self {
+        let amounts = amounts.iter();
+        Self {
+            amounts: amounts
+                .map(|(kind, amount)| (kind.name().to_owned(), amount))
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::Amounts> for Amounts {
+    type Error = WireError;
+    fn try_from(wire: v1::Amounts) -> Result<Self, WireError> {
+        if wire.amounts.contains_key("") {
+            return Err(WireError::Invalid {
+                field: "amounts",
+                why: "a resource has no name".to_owned(),
+            });
+        }
+        let amounts = wire.amounts.into_iter();
+        Ok(amounts
+            .map(|(name, amount)| (Scalar::named(&name), amount))
+            .collect())
+    }
+}
+
+impl From<&RoleChange> for v1::RoleChange {
+    fn from(change: &RoleChange) -> Self {
+        Self {
+            role: change.role.to_string(),
+            weight_milli: change.weight.map(Weight::milli),
+            priority: change.priority,
+            guarantee: change.guarantee.as_ref().map(Into::into),
+            limit: change.limit.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<v1::RoleChange> for RoleChange {
+    type Error = WireError;
+    fn try_from(wire: v1::RoleChange) -> Result<Self, WireError> {
+        let weight = |milli| {
+            Weight::from_milli(milli).ok_or(WireError::Invalid {
+                field: "weight_milli",
+                why: "a weight is more than zero".to_owned(),
+            })
+        };
+        Ok(Self {
+            role: parse("role", &wire.role)?,
+            weight: wire.weight_milli.map(weight).transpose()?,
+            priority: wire.priority,
+            guarantee: wire.guarantee.map(TryInto::try_into).transpose()?,
+            limit: wire.limit.map(TryInto::try_into).transpose()?,
+        })
+    }
 }
 
 impl From<&Resources> for v1::Resources {

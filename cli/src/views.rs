@@ -7,7 +7,7 @@ use nesos_api::{WireError, v1};
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::limits::Usage;
-use nesos_types::resources::{Resources, format_bytes, format_cpus};
+use nesos_types::resources::{Amounts, Resources, format_bytes, format_cpus};
 use nesos_types::task::{TaskInfo, TaskReason, TaskState, TaskStatus};
 use serde::Serialize;
 
@@ -258,6 +258,10 @@ fn held(resources: &Resources) -> String {
 pub(crate) struct RoleView {
     pub(crate) name: String,
     pub(crate) weight_milli: u64,
+    pub(crate) priority: i32,
+    pub(crate) guarantee: Amounts,
+    pub(crate) limit: Amounts,
+    pub(crate) held: Resources,
     pub(crate) allocated: Resources,
     pub(crate) offered: Resources,
     pub(crate) frameworks: u32,
@@ -269,6 +273,10 @@ impl RoleView {
         Ok(Self {
             name: wire.name,
             weight_milli: wire.weight_milli,
+            priority: wire.priority,
+            guarantee: wire.guarantee.unwrap_or_default().try_into()?,
+            limit: wire.limit.unwrap_or_default().try_into()?,
+            held: resources(wire.held)?,
             allocated: resources(wire.allocated)?,
             offered: resources(wire.offered)?,
             frameworks: wire.frameworks,
@@ -278,15 +286,32 @@ impl RoleView {
 
     /// Roles as a table.
     pub(crate) fn table<'a>(roles: impl IntoIterator<Item = &'a Self>) -> Table {
-        let mut table = Table::new(["ROLE", "WEIGHT", "FRAMEWORKS", "USED", "OFFERED", "SHARE"]);
+        let amounts = |amounts: &Amounts| match amounts.is_empty() {
+            true => "-".to_owned(),
+            false => amounts.to_string(),
+        };
+        let mut table = Table::new([
+            "ROLE",
+            "WEIGHT",
+            "PRIORITY",
+            "FRAMEWORKS",
+            "USED",
+            "OFFERED",
+            "SHARE",
+            "GUARANTEE",
+            "LIMIT",
+        ]);
         for role in roles {
             table.row([
                 role.name.clone(),
                 format_cpus(role.weight_milli),
+                role.priority.to_string(),
                 role.frameworks.to_string(),
                 held(&role.allocated),
                 held(&role.offered),
                 percent(role.share_millionths),
+                amounts(&role.guarantee),
+                amounts(&role.limit),
             ]);
         }
         table

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nesos_api::DEFAULT_MASTER_PORT;
-use nesos_master_core::{MasterConfig as CoreConfig, Weight};
+use nesos_master_core::{BuiltInPolicy, MasterConfig as CoreConfig, Weight};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use serde::{Deserialize, Serialize};
@@ -72,8 +72,31 @@ pub struct AllocationConfig {
     pub offer_timeout_ms: u64,
     /// Resources are offered if they contain one of these. Default: 0.01 CPU, or 32 MiB of memory.
     pub min_allocatable: Vec<Resources>,
+    /// In which order frameworks are served: `drf`, by fair shares, or `priority`, by the priorities
+    /// of their roles. Default: `drf`.
+    pub policy: PolicyName,
     /// Weights of roles among their siblings, in thousandths. A role that is not listed has 1000.
     pub weights_milli: BTreeMap<Role, NonZeroU32>,
+}
+
+/// The name of a built-in policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolicyName {
+    /// Hierarchical weighted dominant resource fairness.
+    #[default]
+    Drf,
+    /// Roles of higher priority first.
+    Priority,
+}
+
+impl From<PolicyName> for BuiltInPolicy {
+    fn from(name: PolicyName) -> Self {
+        match name {
+            PolicyName::Drf => Self::Drf,
+            PolicyName::Priority => Self::Priority,
+        }
+    }
 }
 
 /// How much of the past is remembered.
@@ -132,6 +155,7 @@ impl Default for AllocationConfig {
             window_ms: millis(core.allocation_window),
             offer_timeout_ms: core.offer_timeout.map_or(0, millis),
             min_allocatable: core.min_allocatable,
+            policy: PolicyName::default(),
             weights_milli: BTreeMap::new(),
         }
     }
@@ -210,6 +234,7 @@ impl MasterConfig {
             allocation_interval: Duration::from_millis(self.allocation.interval_ms),
             allocation_window: Duration::from_millis(self.allocation.window_ms),
             min_allocatable: self.allocation.min_allocatable.clone(),
+            policy: self.allocation.policy.into(),
             weights: self
                 .allocation
                 .weights_milli
@@ -247,6 +272,7 @@ mod tests {
             ping_interval_ms = 7
             [allocation]
             offer_timeout_ms = 0
+            policy = "priority"
             weights_milli = { "a/b" = 2500 }
             "#,
         )
@@ -254,7 +280,9 @@ mod tests {
         let core = config.core();
         assert_eq!(core.ping_interval, Duration::from_millis(7));
         assert_eq!(core.offer_timeout, None);
-        assert_eq!(core.weight(&"a/b".parse().unwrap()).milli(), 2500);
+        assert_eq!(core.policy, BuiltInPolicy::Priority);
+        let settings = core.role_settings(&"a/b".parse().unwrap());
+        assert_eq!(settings.weight.milli(), 2500);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use nesos_api::v1;
 use nesos_api::v1::operator_service_client::OperatorServiceClient;
 use nesos_types::ids::FrameworkId;
+use nesos_types::role::RoleChange;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
@@ -55,6 +56,23 @@ impl Operator {
         answer
             .key
             .ok_or_else(|| Status::internal("the master did not say which task it told to end"))
+    }
+
+    /// Changes weights, priorities and quotas of roles: all of the changes, or none.
+    ///
+    /// # Errors
+    /// If one of them cannot be made; the message says which, and what stands in the way.
+    pub async fn change_roles(
+        &mut self,
+        changes: &[RoleChange],
+        force: bool,
+    ) -> Result<(), Status> {
+        let request = v1::ChangeRolesRequest {
+            changes: changes.iter().map(Into::into).collect(),
+            force,
+        };
+        self.client.change_roles(request).await?;
+        Ok(())
     }
 
     /// Ends a framework for good.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod amounts;
 mod ranges;
 mod text;
 
+pub use amounts::Amounts;
 pub use ranges::RangeSet;
 pub use text::{QuantityError, format_bytes, format_cpus, parse_bytes, parse_cpus};
 
@@ -139,6 +141,18 @@ impl Resources {
             Scalar::Disk => self.disk_bytes,
             Scalar::Custom(name) => get_named(&self.custom, name).copied().unwrap_or(0),
         }
+    }
+
+    /// The same with one scalar set.
+    #[must_use]
+    pub fn with_scalar(mut self, kind: &Scalar, amount: u64) -> Self {
+        match kind {
+            Scalar::Cpu => self.cpu_milli = amount,
+            Scalar::Memory => self.mem_bytes = amount,
+            Scalar::Disk => self.disk_bytes = amount,
+            Scalar::Custom(name) => return self.with_custom(name, amount),
+        }
+        self
     }
 
     /// Whether there is nothing at all.
@@ -297,6 +311,9 @@ pub enum ResourcesError {
     /// An entry has no colon.
     #[error("{0:?} is not NAME:AMOUNT; for example cpus:4, mem:4GiB or ports:[31000-32000]")]
     NoColon(String),
+    /// A range or a set stands where only amounts make sense.
+    #[error("{0:?} is not an amount; only scalars such as cpus, mem and disk can stand here")]
+    NotAScalar(String),
     /// A name stands twice.
     #[error("{0:?} stands twice")]
     Twice(String),

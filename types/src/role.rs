@@ -8,6 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{IdError, MAX_NAME_BYTES, forbidden, serde_as_text};
 
+mod settings;
+
+pub use settings::{RoleChange, RoleRefusal, RoleSettings, Weight, WeightError};
+
 /// A role's name. Cheap to clone.
 ///
 /// `*` is the default role. Otherwise one or more components parted by `/`; a component is not
@@ -27,6 +31,27 @@ impl Role {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The role and the roles above it, from the top of the tree down.
+    pub fn path(&self) -> impl Iterator<Item = Self> {
+        let ends = self.0.match_indices('/').map(|(at, _)| at);
+        ends.map(|end| Self(self.0[..end].into()))
+            .chain([self.clone()])
+    }
+
+    /// The role right above; `None` for one at the top.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        let (above, _) = self.0.rsplit_once('/')?;
+        Some(Self(above.into()))
+    }
+
+    /// Whether this is `other`, or above it in the tree.
+    #[must_use]
+    pub fn holds(&self, other: &Self) -> bool {
+        let rest = other.0.strip_prefix(&*self.0);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The name's components, from the root of the role tree down.
@@ -91,6 +116,17 @@ serde_as_text!(Role);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_role_knows_what_is_above_it() {
+        let role = |text: &str| text.parse::<Role>().expect("a role");
+        let path: Vec<_> = role("a/b/c").path().collect();
+        assert_eq!(path, [role("a"), role("a/b"), role("a/b/c")]);
+        assert_eq!(role("a/b").parent(), Some(role("a")));
+        assert_eq!(role("a").parent(), None);
+        assert!(role("a").holds(&role("a/b")) && role("a").holds(&role("a")));
+        assert!(!role("a").holds(&role("ab")) && !role("a/b").holds(&role("a")));
+    }
 
     #[test]
     fn names_follow_the_rules() {

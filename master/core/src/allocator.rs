@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::time::Time;
 use rand::SeedableRng;
@@ -23,11 +24,13 @@ pub(crate) mod drf;
 pub(crate) mod filters;
 pub(crate) mod policy;
 pub(crate) mod quantities;
+pub(crate) mod quota;
 mod run;
 mod share;
 
 use filters::{Epoch, Filters};
 use policy::Policy;
+use quota::{Pass, Portion, QuotaBlocked, Quotas};
 
 /// How many idle agents one cycle looks at again although nothing is known to have changed.
 const CYCLE_AGENTS: usize = 1024;
@@ -47,6 +50,8 @@ pub(crate) struct Client {
     /// How many tasks and offers hold resources in its name. While there are any it is kept, even
     /// when the framework has left the role.
     pub(crate) holdings: usize,
+    /// The quotas that its role is under.
+    pub(crate) quotas: Vec<usize>,
 }
 
 impl Client {
@@ -59,6 +64,7 @@ impl Client {
             suppressed: false,
             epoch,
             holdings: 0,
+            quotas: Vec::new(),
         }
     }
 
@@ -82,6 +88,7 @@ pub(crate) struct Allocator {
     pub(crate) clients: Table<ClientSlot, Client>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) filters: Filters,
+    pub(crate) quotas: Quotas,
     /// Agents with something to offer.
     idle: BTreeSet<AgentSlot>,
     /// Idle agents that the next run looks at.
@@ -102,6 +109,7 @@ impl Allocator {
             clients: Table::new(),
             policy,
             filters: Filters::default(),
+            quotas: Quotas::default(),
             idle: BTreeSet::new(),
             candidates: BTreeSet::new(),
             due: None,
@@ -127,15 +135,40 @@ impl Allocator {
         self.candidates.contains(&agent)
     }
 
+    /// Agents with something to offer, in order.
+    pub(crate) fn idle(&self) -> impl Iterator<Item = AgentSlot> {
+        self.idle.iter().copied()
+    }
+
     /// An agent changed: it is a candidate if it has anything to offer.
-    fn touch(&mut self, slot: AgentSlot, has_something: bool) {
-        if has_something {
+    fn touch(&mut self, slot: AgentSlot, free: Option<&Resources>) {
+        self.quotas.count_free(slot, free);
+        if free.is_some() {
             self.idle.insert(slot);
             self.candidates.insert(slot);
         } else {
             self.idle.remove(&slot);
             self.candidates.remove(&slot);
         }
+    }
+
+    /// A run is done with an agent.
+    fn set_aside(&mut self, slot: AgentSlot) {
+        self.candidates.remove(&slot);
+    }
+
+    /// A client holds more.
+    pub(crate) fn charge(&mut self, client: ClientSlot, resources: &Resources) {
+        self.policy.charge(client, resources);
+        self.quotas
+            .charge_one(&self.clients[client].quotas, resources);
+    }
+
+    /// A client holds less.
+    pub(crate) fn refund(&mut self, client: ClientSlot, resources: &Resources) {
+        self.policy.refund(client, resources);
+        self.quotas
+            .refund_one(&self.clients[client].quotas, resources);
     }
 
     /// Somebody wants offers who did not before: every idle agent is a candidate.
@@ -204,27 +237,52 @@ pub(crate) enum AgentBlocked {
 }
 
 impl Allocator {
-    /// What keeps the resources of one agent from one client when nothing else does.
-    pub(crate) fn pair_blocked(
+    /// What a client may have of one agent's free resources, or what keeps them from it when nothing
+    /// keeps them from everybody.
+    pub(crate) fn portion(
         &self,
         client: ClientSlot,
         slot: AgentSlot,
         agent: &Agent,
-        now: Time,
-    ) -> Option<Blocked> {
-        let epoch = self.clients[client].epoch;
-        pair_blocked(&self.filters, (client, epoch), slot, agent, now)
+        rules: &Rules<'_>,
+    ) -> Result<Portion, Blocked> {
+        portion(
+            &self.clients[client],
+            &self.quotas,
+            &self.filters,
+            (client, slot, agent),
+            rules,
+        )
     }
 }
 
-fn pair_blocked(
+/// What an allocation goes by beside its own state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) config: &'a MasterConfig,
+    pub(crate) now: Time,
+    pub(crate) pass: Pass,
+}
+
+fn portion(
+    client: &Client,
+    quotas: &Quotas,
     filters: &Filters,
-    (client, epoch): (ClientSlot, Epoch),
-    slot: AgentSlot,
-    agent: &Agent,
-    now: Time,
-) -> Option<Blocked> {
-    filters
-        .blocks(client, epoch, slot, &agent.free, now)
-        .map(|until| Blocked::Filtered { until })
+    (client_slot, slot, agent): (ClientSlot, AgentSlot, &Agent),
+    rules: &Rules<'_>,
+) -> Result<Portion, Blocked> {
+    let portion = quotas
+        .portion(&client.quotas, &agent.free, rules.pass)
+        .map_err(|blocked| match blocked {
+            QuotaBlocked::Limit(role) => Blocked::QuotaLimit { role },
+            QuotaBlocked::HeldBack | QuotaBlocked::Met => Blocked::Headroom,
+        })?;
+    let resources = portion.of(&agent.free);
+    if portion != Portion::All && !rules.config.is_allocatable(resources) {
+        return Err(Blocked::BelowMinimum);
+    }
+    match filters.blocks(client_slot, client.epoch, slot, resources, rules.now) {
+        Some(until) => Err(Blocked::Filtered { until }),
+        None => Ok(portion),
+    }
 }

@@ -5,34 +5,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::role::{Role, RoleSettings, Weight};
 
-/// The weight of a role among its siblings, in thousandths. Never zero: a weight of zero would mean
-/// "never serve", which is what suppressing is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Weight(u32);
-
-impl Weight {
-    /// The weight of a role that was given none.
-    pub const ONE: Self = Self(1000);
-
-    /// A weight in thousandths; `None` for zero.
-    #[must_use]
-    pub const fn from_milli(milli: u32) -> Option<Self> {
-        if milli == 0 { None } else { Some(Self(milli)) }
-    }
-
-    /// The weight in thousandths.
-    #[must_use]
-    pub const fn milli(self) -> u32 {
-        self.0
-    }
-}
-
-impl Default for Weight {
-    fn default() -> Self {
-        Self::ONE
-    }
+/// The policies that are built in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BuiltInPolicy {
+    /// Hierarchical weighted dominant resource fairness.
+    #[default]
+    Drf,
+    /// Roles of higher priority first, always; dominant resource fairness within one priority.
+    Priority,
 }
 
 /// The constants of a master's decisions.
@@ -59,8 +41,11 @@ pub struct MasterConfig {
     pub allocation_window: Duration,
     /// Resources are offered if they contain one of these. Default: 0.01 CPU, or 32 MiB of memory.
     pub min_allocatable: Vec<Resources>,
-    /// Weights of roles; a role that is not listed weighs [`Weight::ONE`].
+    /// Weights of roles that operators have not given another; a role that is not listed weighs
+    /// [`Weight::ONE`].
     pub weights: BTreeMap<Role, Weight>,
+    /// In which order frameworks are served. Default: fair shares.
+    pub policy: BuiltInPolicy,
     /// How many ended tasks, and how many unreachable ones, are remembered per framework.
     /// Default: 1000.
     pub max_completed_tasks: usize,
@@ -85,6 +70,7 @@ impl Default for MasterConfig {
             allocation_window: Duration::ZERO,
             min_allocatable: vec![Resources::new(10, 0), Resources::new(0, 32 << 20)],
             weights: BTreeMap::new(),
+            policy: BuiltInPolicy::default(),
             max_completed_tasks: 1000,
             max_completed_frameworks: 50,
             max_retired_ids: 102_400,
@@ -93,10 +79,13 @@ impl Default for MasterConfig {
 }
 
 impl MasterConfig {
-    /// The weight of a role.
+    /// The settings of a role for which operators have decided nothing.
     #[must_use]
-    pub fn weight(&self, role: &Role) -> Weight {
-        self.weights.get(role).copied().unwrap_or_default()
+    pub fn role_settings(&self, role: &Role) -> RoleSettings {
+        RoleSettings {
+            weight: self.weights.get(role).copied().unwrap_or_default(),
+            ..RoleSettings::default()
+        }
     }
 
     /// The silence after which an agent is unreachable.

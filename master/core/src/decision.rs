@@ -7,6 +7,7 @@ use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
 use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::role::{Role, RoleRefusal, RoleSettings};
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
 use serde::{Deserialize, Serialize};
@@ -110,7 +111,15 @@ pub enum Record {
         /// When it left.
         at: Time,
     },
-    /// A subject is to be forgotten, because there are too many of its kind. The store drops it.
+    /// An operator has decided something about a role.
+    RoleChanged {
+        /// The role.
+        role: Role,
+        /// All that is decided about it.
+        settings: RoleSettings,
+    },
+    /// A subject is to be forgotten, because there are too many of its kind, or because there is
+    /// nothing to say about it any more. The store drops it.
     Forgotten(Subject),
 }
 
@@ -124,19 +133,22 @@ impl Record {
             Self::AgentAdmitted { agent, .. }
             | Self::AgentUnreachable { agent, .. }
             | Self::AgentRemoved { agent, .. } => Subject::Agent(*agent),
-            Self::Forgotten(subject) => *subject,
+            Self::RoleChanged { role, .. } => Subject::Role(role.clone()),
+            Self::Forgotten(subject) => subject.clone(),
         }
     }
 }
 
 /// What a [`Record`] is about. Its text is a good key for a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// A framework.
     Framework(FrameworkId),
     /// An agent.
     Agent(AgentId),
+    /// A role.
+    Role(Role),
 }
 
 impl fmt::Display for Subject {
@@ -144,6 +156,8 @@ impl fmt::Display for Subject {
         match self {
             Self::Framework(id) => id.fmt(f),
             Self::Agent(id) => id.fmt(f),
+            // Set apart from the ids, whatever the role is called.
+            Self::Role(role) => write!(f, "role/{role}"),
         }
     }
 }
@@ -165,7 +179,7 @@ pub enum Effect {
 }
 
 /// How an operator's request was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperatorReply {
     /// It is done, or under way.
     Done,
@@ -173,6 +187,8 @@ pub enum OperatorReply {
     FrameworkUnknown(FrameworkId),
     /// The framework has no live task of this id.
     TaskUnknown,
+    /// Roles were not changed, none of them.
+    RolesRefused(RoleRefusal),
 }
 
 /// Something that happened, for the stream of events that operators may watch.
@@ -189,6 +205,8 @@ pub enum Happening {
     AgentDisconnected(AgentId),
     /// An agent is unreachable or left for good.
     AgentRemoved(AgentId),
+    /// An operator has decided something about a role.
+    RoleChanged(Role),
     /// A framework subscribed for the first time.
     FrameworkAdded {
         /// The framework.

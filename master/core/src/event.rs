@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nesos_types::ids::{FrameworkId, TaskId};
 use nesos_types::message::{AgentEvent, SchedulerCall};
+use nesos_types::role::RoleChange;
 
 /// Names one connection of a scheduler or an agent. The doors choose the numbers; a number is never
 /// used twice in the life of a process.
@@ -53,4 +54,12 @@ pub enum OperatorRequest {
     },
     /// End a framework for good: its tasks are killed and its id is barred.
     TeardownFramework(FrameworkId),
+    /// Change weights, priorities and quotas of roles: all of the changes, or none.
+    ChangeRoles {
+        /// The changes, each of another role.
+        changes: Vec<RoleChange>,
+        /// Make them even if the cluster is too small for the guarantees, or tasks use more than a
+        /// limit already. Nothing is killed for it.
+        force: bool,
+    },
 }

@@ -7,7 +7,8 @@ use nesos_types::role::Role;
 use nesos_types::time::Time;
 use serde::Serialize;
 
-use crate::allocator::{AgentBlocked, agent_blocked};
+use crate::allocator::quota::Pass;
+use crate::allocator::{AgentBlocked, Rules, agent_blocked};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
@@ -77,6 +78,13 @@ pub enum Blocked {
     Allocated,
     /// What is left is below the minimum that is worth an offer.
     BelowMinimum,
+    /// A role has reached its limit.
+    QuotaLimit {
+        /// Which: the framework's own or one above it.
+        role: Role,
+    },
+    /// What is free in the cluster is held back for guarantees of other roles.
+    Headroom,
     /// The framework turned down as much or more.
     Filtered {
         /// Until when.
@@ -148,8 +156,15 @@ impl Master {
                     .map(|blocked| self.put(blocked, client.framework))
             })
             .or_else(|| {
-                let free = &self.agents[agent];
-                self.allocator.pair_blocked(slot, agent, free, self.now)
+                let rules = Rules {
+                    config: &self.config,
+                    now: self.now,
+                    pass: Pass::Everybody,
+                };
+                let portion = self
+                    .allocator
+                    .portion(slot, agent, &self.agents[agent], &rules);
+                portion.err()
             })
             .unwrap_or(Blocked::NextInLine)
     }

@@ -6,8 +6,9 @@ use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
 use crate::agents::Link;
-use crate::allocator::agent_blocked;
 use crate::allocator::quantities::Quantities;
+use crate::allocator::quota::Pass;
+use crate::allocator::{Rules, agent_blocked};
 use crate::deadlines::Deadline;
 use crate::master::{Master, Peer};
 use crate::registry::{AgentFact, FrameworkFact};
@@ -199,6 +200,15 @@ impl Master {
             assert_eq!(&charged, self.allocator.policy.held(slot));
         }
         assert!(held.is_empty(), "whoever holds something is a client");
+        let clients = self.allocator.clients.iter();
+        let holding =
+            clients.map(|(slot, client)| (&client.role, self.allocator.policy.held(slot)));
+        let idle = self.allocator.idle();
+        let idle = idle.map(|agent| (agent, &self.agents[agent].free));
+        let settings = self.registry.roles();
+        self.allocator
+            .quotas
+            .check_invariants(settings, holding, idle);
     }
 
     /// Every deadline has an owner that waits for it, and every owner its deadline.
@@ -230,11 +240,18 @@ impl Master {
         );
     }
 
-    /// Whatever could be offered is about to be looked at: nothing waits for a cycle.
+    /// Whatever could be offered is about to be looked at: nothing waits for a cycle. Only quotas may
+    /// let something wait for it, for a change on one agent can free what they keep back on all others.
     fn check_nothing_waits(&self) {
         if self.next_deadline().is_some_and(|due| due <= self.now) {
             return;
         }
+        let may_wait = !self.allocator.quotas.is_empty() && self.allocator.cycle_at().is_some();
+        let rules = Rules {
+            config: &self.config,
+            now: self.now,
+            pass: Pass::Everybody,
+        };
         for (slot, agent) in self.agents.iter() {
             let blocked = agent_blocked(agent, &self.offers, &self.config);
             assert_eq!(self.allocator.is_idle(slot), blocked.is_none());
@@ -244,8 +261,9 @@ impl Master {
             for (client, state) in self.allocator.clients.iter() {
                 let blocked = state
                     .blocked()
-                    .or_else(|| self.allocator.pair_blocked(client, slot, agent, self.now));
-                assert!(blocked.is_some(), "{} is held back for nothing", agent.id);
+                    .or_else(|| self.allocator.portion(client, slot, agent, &rules).err());
+                let is_held_back = blocked.is_some() || may_wait;
+                assert!(is_held_back, "{} is held back for nothing", agent.id);
             }
         }
     }

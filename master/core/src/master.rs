@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal, SchedulerCall, SchedulerEvent};
+use nesos_types::role::RoleSettings;
 use nesos_types::time::Time;
 
 use crate::agents::{Agent, Agents, Link};
@@ -72,7 +73,7 @@ impl Master {
         records
             .into_iter()
             .for_each(|record| registry.apply(&record));
-        let policy = Box::new(Drf::new(config.weights.clone()));
+        let policy = Box::new(Drf::new(config.policy.into()));
         let mut master = Self {
             config,
             now,
@@ -88,9 +89,24 @@ impl Master {
             deadlines: Deadlines::default(),
             stats: Stats::default(),
         };
+        master.restore_roles();
         master.restore_agents();
         master.restore_frameworks();
         master
+    }
+
+    fn restore_roles(&mut self) {
+        for (role, weight) in &self.config.weights {
+            let settings = RoleSettings {
+                weight: *weight,
+                ..RoleSettings::default()
+            };
+            self.allocator.policy.configure(role, &settings);
+        }
+        for (role, settings) in self.registry.roles() {
+            self.allocator.policy.configure(role, settings);
+        }
+        self.rebuild_quotas();
     }
 
     fn restore_agents(&mut self) {
@@ -272,6 +288,9 @@ impl Master {
                 None => OperatorReply::FrameworkUnknown(*framework),
                 Some(slot) => self.kill_by_operator(slot, task, *grace, out),
             },
+            OperatorRequest::ChangeRoles { changes, force } => {
+                self.on_change_roles(changes, *force, out)
+            }
             OperatorRequest::TeardownFramework(framework) => {
                 match self.frameworks.find(*framework) {
                     None => OperatorReply::FrameworkUnknown(*framework),

@@ -9,6 +9,7 @@ use nesos_types::resources::Resources;
 use nesos_types::task::TaskReason;
 use nesos_types::time::Time;
 
+use crate::allocator::quota::Portion;
 use crate::deadlines::Deadline;
 use crate::decision::Decisions;
 use crate::ids::offer_slot;
@@ -100,11 +101,23 @@ impl std::ops::Index<OfferSlot> for Offers {
 }
 
 impl Master {
-    /// Makes an offer of all that is free on an agent.
-    pub(crate) fn make_offer(&mut self, client: ClientSlot, agent: AgentSlot) -> Offer {
+    /// Makes an offer of what is free on an agent, or of a part of it.
+    pub(crate) fn make_offer(
+        &mut self,
+        client: ClientSlot,
+        agent: AgentSlot,
+        portion: Portion,
+    ) -> Offer {
         let holder = &self.allocator.clients[client];
         let (framework, role) = (holder.framework, holder.role.clone());
-        let resources = std::mem::take(&mut self.agents[agent].free);
+        let free = &mut self.agents[agent].free;
+        let resources = match portion {
+            Portion::All => std::mem::take(free),
+            Portion::Part(part) => {
+                *free = free.checked_sub(&part).expect("a part of what is free");
+                part
+            }
+        };
         let slot = self.offers.table.next_slot();
         let expires = self
             .config
@@ -131,7 +144,7 @@ impl Master {
             attributes: from.info.attributes.clone(),
         };
         self.deadlines.insert(expires, Deadline::Offer(slot));
-        self.allocator.policy.charge(client, &outstanding.resources);
+        self.allocator.charge(client, &outstanding.resources);
         self.allocator.clients[client].holdings += 1;
         self.offers.table.insert(outstanding);
         self.agents[agent].offers.push(slot);

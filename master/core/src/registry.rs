@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 
 use crate::decision::{Record, Subject};
@@ -47,6 +48,8 @@ pub(crate) enum AgentFact {
 pub struct Registry {
     frameworks: BTreeMap<FrameworkId, FrameworkFact>,
     agents: BTreeMap<AgentId, AgentFact>,
+    /// What operators have decided of roles.
+    roles: BTreeMap<Role, RoleSettings>,
     /// Subjects that are no longer live, oldest first: the order in which they are forgotten.
     retired_frameworks: BTreeSet<(Time, FrameworkId)>,
     retired_agents: BTreeSet<(Time, AgentId)>,
@@ -55,7 +58,7 @@ pub struct Registry {
 impl Registry {
     /// Takes a fact in. The only way in which durable state changes.
     pub fn apply(&mut self, record: &Record) {
-        self.forget(record.subject());
+        self.forget(&record.subject());
         match record {
             Record::FrameworkSubscribed {
                 framework,
@@ -104,6 +107,9 @@ impl Registry {
             Record::AgentRemoved { agent, at, .. } => {
                 self.put_agent(*agent, AgentFact::Removed { at: *at });
             }
+            Record::RoleChanged { role, settings } => {
+                self.roles.insert(role.clone(), settings.clone());
+            }
             Record::Forgotten(_) => {}
         }
     }
@@ -122,19 +128,22 @@ impl Registry {
         self.agents.insert(id, fact);
     }
 
-    fn forget(&mut self, subject: Subject) {
+    fn forget(&mut self, subject: &Subject) {
         match subject {
             Subject::Framework(id) => {
-                if let Some(FrameworkFact::Removed { at, .. }) = self.frameworks.remove(&id) {
-                    self.retired_frameworks.remove(&(at, id));
+                if let Some(FrameworkFact::Removed { at, .. }) = self.frameworks.remove(id) {
+                    self.retired_frameworks.remove(&(at, *id));
                 }
             }
             Subject::Agent(id) => {
                 if let Some(AgentFact::Unreachable { at, .. } | AgentFact::Removed { at }) =
-                    self.agents.remove(&id)
+                    self.agents.remove(id)
                 {
-                    self.retired_agents.remove(&(at, id));
+                    self.retired_agents.remove(&(at, *id));
                 }
+            }
+            Subject::Role(role) => {
+                self.roles.remove(role);
             }
         }
     }
@@ -160,6 +169,11 @@ impl Registry {
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&AgentFact> {
         self.agents.get(&id)
+    }
+
+    /// Roles about which operators have decided something.
+    pub(crate) fn roles(&self) -> &BTreeMap<Role, RoleSettings> {
+        &self.roles
     }
 
     pub(crate) fn frameworks(&self) -> impl Iterator<Item = (FrameworkId, &FrameworkFact)> {

@@ -8,7 +8,7 @@ use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
 use nesos_types::limits::Usage;
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::role::{Role, RoleSettings};
 use nesos_types::task::{SharedTask, TaskReason, TaskState};
 use nesos_types::time::Time;
 use serde::Serialize;
@@ -138,8 +138,10 @@ pub struct TaskView {
 pub struct RoleView {
     /// Its name.
     pub role: Role,
-    /// Its weight among its siblings, in thousandths.
-    pub weight_milli: u32,
+    /// What operators have decided of it.
+    pub settings: RoleSettings,
+    /// What it and the roles below it hold, summed over agents; offers are held.
+    pub held: Resources,
     /// What it and the roles below it hold of the scarcest kind, against all there is.
     pub dominant_share: f64,
     /// Frameworks that subscribe in it or hold something of it, by id.

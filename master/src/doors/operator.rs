@@ -9,6 +9,7 @@ use nesos_api::v1;
 use nesos_api::v1::operator_service_server::OperatorService;
 use nesos_master_core::{OperatorReply, OperatorRequest, Snapshot};
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
+use nesos_types::role::RoleChange;
 use nesos_types::time::Time;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -89,6 +90,22 @@ impl OperatorService for OperatorDoor {
         Ok(Response::new(v1::TeardownFrameworkResponse {}))
     }
 
+    async fn change_roles(
+        &self,
+        request: Request<v1::ChangeRolesRequest>,
+    ) -> Result<Response<v1::ChangeRolesResponse>, Status> {
+        let request = request.into_inner();
+        let changes = request.changes.into_iter().map(RoleChange::try_from);
+        let change = OperatorRequest::ChangeRoles {
+            changes: changes
+                .collect::<Result<_, _>>()
+                .map_err(|error| Status::invalid_argument(error.to_string()))?,
+            force: request.force,
+        };
+        done(self.driver.operate(change).await?, None)?;
+        Ok(Response::new(v1::ChangeRolesResponse {}))
+    }
+
     async fn explain(
         &self,
         request: Request<v1::ExplainRequest>,
@@ -156,6 +173,9 @@ fn done(reply: OperatorReply, task: Option<&TaskId>) -> Result<(), Status> {
         (OperatorReply::Done, _) => Ok(()),
         (OperatorReply::TaskUnknown, Some(task)) => Err(task_unknown(task)),
         (OperatorReply::TaskUnknown, None) => Err(Status::not_found("there is no such live task")),
+        (OperatorReply::RolesRefused(refusal), _) => {
+            Err(Status::failed_precondition(refusal.to_string()))
+        }
         (OperatorReply::FrameworkUnknown(framework), _) => Err(framework_unknown(framework)),
     }
 }

@@ -14,8 +14,8 @@ use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Filters, Offer, Operation};
-use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::resources::{Amounts, Resources, Scalar};
+use nesos_types::role::{Role, RoleChange};
 use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
@@ -29,7 +29,6 @@ pub(crate) struct Field {
     frameworks: Vec<Framework>,
     /// Offers that were made and not yet taken from here.
     offers: VecDeque<(usize, Offer)>,
-    replies: Vec<OperatorReply>,
     next_task: u64,
 }
 
@@ -54,7 +53,6 @@ impl Field {
             agents: Vec::new(),
             frameworks: Vec::new(),
             offers: VecDeque::new(),
-            replies: Vec::new(),
             next_task: 0,
         }
     }
@@ -140,7 +138,7 @@ impl Field {
                         known.id = Some(agent);
                     }
                 }
-                Effect::Reply(_, reply) => self.replies.push(reply),
+                Effect::Reply(_, reply) => assert_eq!(reply, OperatorReply::Done, "it is sound"),
                 Effect::ToAgent(..) | Effect::Close(_) | Effect::Observed(_) => {}
             }
         }
@@ -251,9 +249,17 @@ impl Field {
         self.hear(Event::SchedulerCalled(connection, call));
     }
 
-    /// An operator asks.
-    pub(crate) fn operate(&mut self, request: OperatorRequest) -> Option<OperatorReply> {
-        self.hear(Event::Operator(RequestId(0), request));
-        self.replies.pop()
+    /// An operator guarantees each of these roles one CPU, and allows it a hundred.
+    pub(crate) fn set_quotas(&mut self, roles: impl Iterator<Item = Role>) {
+        let changes = roles.map(|role| RoleChange {
+            guarantee: Some(Amounts::default().with(Scalar::Cpu, 1_000)),
+            limit: Some(Amounts::default().with(Scalar::Cpu, 100_000)),
+            ..RoleChange::of(role)
+        });
+        let change = OperatorRequest::ChangeRoles {
+            changes: changes.collect(),
+            force: false,
+        };
+        self.hear(Event::Operator(RequestId(0), change));
     }
 }

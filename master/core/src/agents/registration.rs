@@ -253,9 +253,7 @@ impl Master {
             updated_at: self.now,
         });
         self.allocator.clients[client].holdings += 1;
-        self.allocator
-            .policy
-            .charge(client, &brought.task.resources);
+        self.allocator.charge(client, &brought.task.resources);
         self.frameworks[framework].tasks.insert(id.clone(), slot);
         self.agents[agent].tasks.insert(slot);
         self.recount(agent);

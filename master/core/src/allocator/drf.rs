@@ -2,6 +2,10 @@
 //! 2013; Mesos' `sorter/drf`): siblings in the tree of roles are compared by dominant share over
 //! weight, the lowest is served first, and a node's share is that of its whole subtree.
 //!
+//! Under [`Order::Priority`] priorities come before shares: the higher role is always served first, and
+//! shares divide only what roles of equal priority want. One tree does both, because strict priority is
+//! fair sharing within each rank.
+//!
 //! Ties go to whoever was served longest ago, so that equals alternate. (Mesos counts allocations
 //! instead, with which a newcomer wins each tie until its count has caught up.)
 //!
@@ -10,21 +14,40 @@
 //! agent by equal agent, every share is divided by the same number and the order stays: so shares are
 //! kept against a basis that is proportional to the total, and worked out anew only when none is.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::role::{Role, RoleSettings, Weight};
 
 use super::policy::Policy;
 use super::quantities::Quantities;
 use super::share::Share;
-use crate::config::Weight;
+use crate::config::BuiltInPolicy;
 use crate::table::{ClientSlot, NodeSlot, Slot, Table};
+
+/// What comes first among siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The lowest dominant share over weight.
+    Fair,
+    /// The highest priority, and then the lowest share.
+    Priority,
+}
+
+impl From<BuiltInPolicy> for Order {
+    fn from(policy: BuiltInPolicy) -> Self {
+        match policy {
+            BuiltInPolicy::Drf => Self::Fair,
+            BuiltInPolicy::Priority => Self::Priority,
+        }
+    }
+}
 
 /// Where a node stands among its siblings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rank {
+    priority: Reverse<i32>,
     share: Share,
     /// The turn at which it was served last.
     served: u64,
@@ -33,8 +56,9 @@ struct Rank {
 
 impl Ord for Rank {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.share
-            .cmp(&other.share)
+        self.priority
+            .cmp(&other.priority)
+            .then(self.share.cmp(&other.share))
             .then(self.served.cmp(&other.served))
             .then(self.node.cmp(&other.node))
     }
@@ -60,6 +84,8 @@ struct Node {
     parent: Option<NodeSlot>,
     children: BTreeMap<Kind, NodeSlot>,
     weight: Weight,
+    /// What its parent's order goes by first; zero where priorities do not count.
+    priority: i32,
     held: Quantities,
     served: u64,
     /// How many clients below want offers. The node is in its parent's order if there are any.
@@ -71,12 +97,13 @@ struct Node {
 }
 
 impl Node {
-    fn new(kind: Kind, parent: Option<NodeSlot>, weight: Weight) -> Self {
+    fn new(kind: Kind, parent: Option<NodeSlot>) -> Self {
         Self {
             kind,
             parent,
             children: BTreeMap::new(),
-            weight,
+            weight: Weight::ONE,
+            priority: 0,
             held: Quantities::default(),
             served: 0,
             wanting: 0,
@@ -94,7 +121,8 @@ pub(crate) struct Drf {
     root: NodeSlot,
     /// The leaf of each client, by slot.
     leaves: Vec<Option<NodeSlot>>,
-    weights: BTreeMap<Role, Weight>,
+    settings: BTreeMap<Role, (Weight, i32)>,
+    order: Order,
     total: Quantities,
     /// What shares are worked out against: proportional to the total, unless that has just changed.
     basis: Quantities,
@@ -105,14 +133,15 @@ pub(crate) struct Drf {
 }
 
 impl Drf {
-    pub(crate) fn new(weights: BTreeMap<Role, Weight>) -> Self {
+    pub(crate) fn new(order: Order) -> Self {
         let mut nodes = Table::new();
-        let root = nodes.insert(Node::new(Kind::Own, None, Weight::ONE));
+        let root = nodes.insert(Node::new(Kind::Own, None));
         Self {
             nodes,
             root,
             leaves: Vec::new(),
-            weights,
+            settings: BTreeMap::new(),
+            order,
             total: Quantities::default(),
             basis: Quantities::default(),
             total_changed: false,
@@ -129,13 +158,11 @@ impl Drf {
             .expect("the client was added")
     }
 
-    fn child(&mut self, parent: NodeSlot, kind: Kind, weight: Weight) -> NodeSlot {
+    fn child(&mut self, parent: NodeSlot, kind: Kind) -> NodeSlot {
         if let Some(child) = self.nodes[parent].children.get(&kind) {
             return *child;
         }
-        let child = self
-            .nodes
-            .insert(Node::new(kind.clone(), Some(parent), weight));
+        let child = self.nodes.insert(Node::new(kind.clone(), Some(parent)));
         self.nodes[parent].children.insert(kind, child);
         child
     }
@@ -143,20 +170,14 @@ impl Drf {
     /// The node that holds the frameworks of a role.
     fn own_node(&mut self, role: &Role) -> NodeSlot {
         let mut node = self.root;
-        let mut path = String::new();
-        for component in role.components() {
-            if !path.is_empty() {
-                path.push('/');
+        for (role, component) in role.path().zip(role.components()) {
+            node = self.child(node, Kind::Role(component.into()));
+            if let Some((weight, priority)) = self.settings.get(&role) {
+                self.nodes[node].weight = *weight;
+                self.nodes[node].priority = *priority;
             }
-            path.push_str(component);
-            let weight = path
-                .parse()
-                .ok()
-                .and_then(|role: Role| self.weights.get(&role).copied())
-                .unwrap_or_default();
-            node = self.child(node, Kind::Role(component.into()), weight);
         }
-        self.child(node, Kind::Own, Weight::ONE)
+        self.child(node, Kind::Own)
     }
 
     /// Removes a node, and whatever above it is left without children.
@@ -185,6 +206,14 @@ impl Drf {
         }
     }
 
+    /// The node of a role, if somebody is in it or below it.
+    fn role_node(&self, role: &Role) -> Option<NodeSlot> {
+        role.components().try_fold(self.root, |node, component| {
+            let kind = Kind::Role(component.into());
+            self.nodes[node].children.get(&kind).copied()
+        })
+    }
+
     fn mark_all(&mut self) {
         for slot in self.nodes.slots().collect::<Vec<_>>() {
             let node = &mut self.nodes[slot];
@@ -208,6 +237,7 @@ impl Drf {
             node.marked = false;
             let Some(parent) = node.parent else { continue };
             let rank = (node.wanting > 0).then(|| Rank {
+                priority: Reverse(node.priority),
                 share: Share::dominant(&node.held, &self.basis, node.weight),
                 served: node.served,
                 node: slot,
@@ -249,9 +279,26 @@ impl Policy for Drf {
         self.total_changed = true;
     }
 
+    fn configure(&mut self, role: &Role, settings: &RoleSettings) {
+        let priority = match self.order {
+            Order::Fair => 0,
+            Order::Priority => settings.priority,
+        };
+        self.settings
+            .insert(role.clone(), (settings.weight, priority));
+        if let Some(slot) = self.role_node(role) {
+            let node = &mut self.nodes[slot];
+            node.weight = settings.weight;
+            node.priority = priority;
+            if !std::mem::replace(&mut node.marked, true) {
+                self.marked.push(slot);
+            }
+        }
+    }
+
     fn add(&mut self, client: ClientSlot, role: &Role) {
         let own = self.own_node(role);
-        let leaf = self.child(own, Kind::Client(client), Weight::ONE);
+        let leaf = self.child(own, Kind::Client(client));
         if self.leaves.len() <= client.index() {
             self.leaves.resize(client.index() + 1, None);
         }

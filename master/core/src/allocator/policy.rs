@@ -4,7 +4,7 @@
 use std::fmt;
 
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::role::{Role, RoleSettings};
 
 use super::quantities::Quantities;
 use crate::table::ClientSlot;
@@ -16,6 +16,9 @@ pub(crate) trait Policy: fmt::Debug + Send {
 
     /// An agent left the cluster.
     fn shrink(&mut self, agent: &Resources);
+
+    /// Operators have decided something of a role.
+    fn configure(&mut self, role: &Role, settings: &RoleSettings);
 
     /// A client appears. It wants nothing yet.
     fn add(&mut self, client: ClientSlot, role: &Role);

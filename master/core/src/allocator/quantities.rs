@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nesos_types::resources::Resources;
+use nesos_types::resources::{Resources, Scalar};
 
 /// Scalars summed over agents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,26 @@ impl Quantities {
             if *sum == 0 {
                 self.custom.remove(name);
             }
+        }
+    }
+
+    /// The sum of one kind.
+    pub(crate) fn get(&self, kind: &Scalar) -> u128 {
+        match kind {
+            Scalar::Cpu => self.cpu_milli,
+            Scalar::Memory => self.mem_bytes,
+            Scalar::Disk => self.disk_bytes,
+            Scalar::Custom(name) => self.custom.get(name).copied().unwrap_or(0),
+        }
+    }
+
+    /// Adds another sum.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.cpu_milli += other.cpu_milli;
+        self.mem_bytes += other.mem_bytes;
+        self.disk_bytes += other.disk_bytes;
+        for (name, milli) in &other.custom {
+            *self.custom.entry(Arc::clone(name)).or_default() += milli;
         }
     }
 

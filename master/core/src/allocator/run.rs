@@ -9,7 +9,8 @@ use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::time::Time;
 
-use super::{Allocator, Client, agent_blocked, pair_blocked};
+use super::quota::{Pass, Portion};
+use super::{Allocator, Client, Rules, agent_blocked, portion};
 use crate::deadlines::Deadline;
 use crate::decision::Decisions;
 use crate::master::Master;
@@ -21,13 +22,17 @@ impl Master {
         self.allocator.due = None;
         self.stats.allocation_runs += 1;
         let mut made: BTreeMap<FrameworkSlot, Vec<Offer>> = BTreeMap::new();
-        for agent in self.allocator.take_candidates() {
-            self.stats.agents_visited += 1;
-            if let Some(client) = self.next_client(agent) {
-                let offer = self.make_offer(client, agent);
-                let framework = self.allocator.clients[client].framework;
-                made.entry(framework).or_default().push(offer);
+        let candidates = self.allocator.take_candidates();
+        if self.allocator.quotas.requires_anything() {
+            for agent in &candidates {
+                self.serve(*agent, Pass::Guarantees, &mut made);
             }
+        }
+        for agent in candidates {
+            self.stats.agents_visited += 1;
+            self.serve(agent, Pass::Everybody, &mut made);
+            // What was left is looked at again when something changes.
+            self.allocator.set_aside(agent);
         }
         for (framework, offers) in made {
             if let Some(connection) = self.frameworks[framework].connection {
@@ -37,19 +42,45 @@ impl Master {
         self.arm_cycle();
     }
 
-    /// Whom the policy serves with an agent's free resources.
-    fn next_client(&mut self, slot: AgentSlot) -> Option<ClientSlot> {
+    /// Offers what is free on an agent: all of it to one client, unless a quota gives it a part only.
+    fn serve(
+        &mut self,
+        agent: AgentSlot,
+        pass: Pass,
+        made: &mut BTreeMap<FrameworkSlot, Vec<Offer>>,
+    ) {
+        while self.allocator.is_idle(agent) {
+            let Some((client, portion)) = self.next_client(agent, pass) else {
+                return;
+            };
+            let offer = self.make_offer(client, agent, portion);
+            let framework = self.allocator.clients[client].framework;
+            made.entry(framework).or_default().push(offer);
+        }
+    }
+
+    /// Whom the policy serves with an agent's free resources, and with how much of them.
+    fn next_client(&mut self, slot: AgentSlot, pass: Pass) -> Option<(ClientSlot, Portion)> {
         let Allocator {
             clients,
             policy,
             filters,
+            quotas,
             ..
         } = &mut self.allocator;
         let agent = &self.agents[slot];
-        policy.next(&mut |client| {
-            let client = (client, clients[client].epoch);
-            pair_blocked(filters, client, slot, agent, self.now).is_none()
-        })
+        let rules = Rules {
+            config: &self.config,
+            now: self.now,
+            pass,
+        };
+        let mut found = None;
+        let client = policy.next(&mut |client| {
+            let of = (client, slot, agent);
+            found = portion(&clients[client], quotas, filters, of, &rules).ok();
+            found.is_some()
+        })?;
+        Some((client, found?))
     }
 
     /// While somebody wants what is there and does not get it, a cycle looks at it from time to time.
@@ -76,16 +107,23 @@ impl Master {
         }
     }
 
+    /// Looks at every idle agent again, because whom they go to may have changed.
+    pub(crate) fn allocate_afresh(&mut self) {
+        self.allocator.touch_all();
+        self.allocate_soon();
+    }
+
     /// Tells the allocator that an agent, or what is free on it, has changed.
     pub(crate) fn touch_agent(&mut self, slot: AgentSlot) {
         let blocked = agent_blocked(&self.agents[slot], &self.offers, &self.config);
-        self.allocator.touch(slot, blocked.is_none());
+        let free = blocked.is_none().then_some(&self.agents[slot].free);
+        self.allocator.touch(slot, free);
         self.allocate_soon();
     }
 
     /// An agent is no longer there.
     pub(crate) fn forget_agent(&mut self, slot: AgentSlot) {
-        self.allocator.touch(slot, false);
+        self.allocator.touch(slot, None);
         self.clear_agent_filters(slot);
     }
 
@@ -102,8 +140,7 @@ impl Master {
         let wanting = self.allocator.clients[slot].blocked().is_none();
         self.allocator.policy.set_wanting(slot, wanting);
         if wanting && afresh {
-            self.allocator.touch_all();
-            self.allocate_soon();
+            self.allocate_afresh();
         }
     }
 
@@ -149,7 +186,8 @@ impl Master {
             return *client;
         }
         let epoch = self.allocator.filters.new_epoch();
-        let client = Client::new(framework, role.clone(), epoch);
+        let mut client = Client::new(framework, role.clone(), epoch);
+        client.quotas = self.allocator.quotas.path(role);
         let slot = self.allocator.clients.insert(client);
         self.allocator.policy.add(slot, role);
         self.frameworks[framework]
@@ -174,7 +212,7 @@ impl Master {
 
     /// Resources that a client held on an agent are free again.
     pub(crate) fn release(&mut self, client: ClientSlot, agent: AgentSlot, resources: &Resources) {
-        self.allocator.policy.refund(client, resources);
+        self.allocator.refund(client, resources);
         self.allocator.clients[client].holdings -= 1;
         self.drop_client_if_unused(client);
         self.give_back(agent, resources);

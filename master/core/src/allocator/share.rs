@@ -3,8 +3,9 @@
 
 use std::cmp::Ordering;
 
+use nesos_types::role::Weight;
+
 use super::quantities::Quantities;
-use crate::config::Weight;
 
 /// `held / capacity`, where the capacity is the cluster's total times the weight.
 #[derive(Clone, Copy, Debug)]

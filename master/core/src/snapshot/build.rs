@@ -124,24 +124,29 @@ impl Master {
     }
 
     fn role_views(&self) -> Vec<RoleView> {
-        let mut roles: BTreeMap<Role, (Quantities, BTreeSet<FrameworkId>)> = BTreeMap::new();
+        let mut roles: BTreeMap<Role, (Quantities, BTreeSet<FrameworkId>)> = self
+            .known_roles()
+            .into_iter()
+            .map(|role| (role, Default::default()))
+            .collect();
         for (slot, client) in self.allocator.clients.iter() {
-            let held = self.allocator.policy.held(slot).to_resources();
+            let held = self.allocator.policy.held(slot);
+            for role in client.role.path() {
+                roles.entry(role).or_default().0.extend(held);
+            }
             let framework = self.frameworks[client.framework].id;
             roles
                 .entry(client.role.clone())
                 .or_default()
                 .1
                 .insert(framework);
-            for role in ancestors(&client.role) {
-                roles.entry(role).or_default().0.add(&held);
-            }
         }
         roles
             .into_iter()
             .map(|(role, (held, frameworks))| RoleView {
-                weight_milli: self.config.weight(&role).milli(),
+                settings: self.role_settings(&role),
                 dominant_share: held.dominant_share(self.allocator.policy.total()),
+                held: held.to_resources(),
                 frameworks: frameworks.into_iter().collect(),
                 role,
             })
@@ -161,14 +166,6 @@ impl Master {
         views.sort_by_key(|view| view.id);
         views
     }
-}
-
-/// A role and the roles above it.
-fn ancestors(role: &Role) -> impl Iterator<Item = Role> {
-    let text = role.as_str();
-    let ends = text.match_indices('/').map(|(at, _)| at);
-    ends.chain([text.len()])
-        .filter_map(|end| text[..end].parse().ok())
 }
 
 /// Resources of one agent, summed. An agent whose tasks do not fit it shows what can be added up.

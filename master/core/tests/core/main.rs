@@ -7,5 +7,6 @@ mod frameworks;
 mod offers;
 mod reconcile;
 mod recovery;
+mod roles;
 mod script;
 mod tasks;

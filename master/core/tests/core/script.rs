@@ -371,6 +371,10 @@ fn render_record(record: &Record) -> String {
         }
         Record::AgentUnreachable { agent, .. } => format!("durable: {agent} unreachable"),
         Record::AgentRemoved { agent, .. } => format!("durable: {agent} removed"),
+        Record::RoleChanged { role, settings } => format!(
+            "durable: role {role} weighs {}, priority {}, guarantee [{}], limit [{}]",
+            settings.weight, settings.priority, settings.guarantee, settings.limit
+        ),
         Record::Forgotten(subject) => format!("durable: {subject} forgotten"),
     }
 }

@@ -103,6 +103,13 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "below_minimum",
             "what is left is below the minimum that is worth an offer".into(),
         ),
+        Blocked::QuotaLimit { role } => {
+            ("quota_limit", format!("role {role} has reached its limit"))
+        }
+        Blocked::Headroom => (
+            "headroom",
+            "what is free is held back for the guarantees of other roles".into(),
+        ),
         Blocked::Filtered { until } => (
             "filtered",
             format!(

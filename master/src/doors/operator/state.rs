@@ -244,11 +244,15 @@ fn roles(snapshot: &Snapshot) -> Vec<v1::RoleState> {
 fn role(view: &RoleView, holdings: &Holdings<'_>) -> v1::RoleState {
     v1::RoleState {
         name: view.role.to_string(),
-        weight_milli: view.weight_milli.into(),
+        weight_milli: view.settings.weight.milli().into(),
         allocated: Some((&sum(holdings.allocated.iter().copied())).into()),
         offered: Some((&sum(holdings.offered.iter().copied())).into()),
         frameworks: u32::try_from(view.frameworks.len()).unwrap_or(u32::MAX),
         share_millionths: millionths(view.dominant_share),
+        priority: view.settings.priority,
+        guarantee: Some((&view.settings.guarantee).into()),
+        limit: Some((&view.settings.limit).into()),
+        held: Some((&view.held).into()),
     }
 }
 

@@ -118,6 +118,7 @@ fn happened(at: Time, happening: &Happening) -> Event {
             ..v1::AgentState::default()
         }),
         Happening::AgentRemoved(agent) => Event::AgentRemoved(agent.to_string()),
+        Happening::RoleChanged(role) => Event::RoleChanged(role.to_string()),
         Happening::FrameworkAdded { framework, name } => {
             Event::FrameworkAdded(v1::FrameworkState {
                 id: framework.to_string(),

@@ -1,0 +1,323 @@
+//! Roles as operators shape them: weights, priorities, guarantees and limits.
+
+use expect_test::expect;
+use nesos_master_core::{
+    BuiltInPolicy, Event, MasterConfig, OperatorReply, OperatorRequest, RequestId,
+};
+use nesos_types::framework::FrameworkInfo;
+use nesos_types::message::SchedulerCall;
+use nesos_types::offer::Filters;
+use nesos_types::role::{Role, RoleChange, RoleRefusal, Weight};
+use nesos_types::task::TaskState;
+
+use crate::script::{Script, res, seconds, task};
+
+fn role(text: &str) -> Role {
+    text.parse().expect("a role")
+}
+
+/// What a change names in a word or two: `weight 2`, `guarantee cpus:2`.
+fn change(name: &str, what: &str) -> RoleChange {
+    let mut change = RoleChange::of(role(name));
+    for part in what.split(", ") {
+        let (key, value) = part.split_once(' ').expect("a key and a value");
+        match key {
+            "weight" => change.weight = Some(value.parse::<Weight>().expect("a weight")),
+            "priority" => change.priority = Some(value.parse().expect("a priority")),
+            "guarantee" => change.guarantee = Some(value.parse().expect("amounts")),
+            "limit" => change.limit = Some(value.parse().expect("amounts")),
+            _ => panic!("{key}"),
+        }
+    }
+    change
+}
+
+fn set(script: &mut Script, changes: &[(&str, &str)], force: bool) {
+    let changes = changes.iter().map(|(name, what)| change(name, what));
+    let change = OperatorRequest::ChangeRoles {
+        changes: changes.collect(),
+        force,
+    };
+    script.event(Event::Operator(RequestId(0), change));
+}
+
+fn subscribe(script: &mut Script, connection: u64, name: &str) {
+    let info = FrameworkInfo::new(name, [role(name)]);
+    script.subscribe_as(connection, None, info);
+}
+
+fn decline(script: &mut Script, connection: u64) {
+    let offers = vec![script.last_offer()];
+    let filters = Filters::refuse_for(seconds(3600));
+    script.call(connection, SchedulerCall::Decline { offers, filters });
+}
+
+#[test]
+fn settings_are_durable_and_forgotten_when_they_say_nothing() {
+    let mut script = Script::new();
+    set(
+        &mut script,
+        &[("a/b", "weight 2.5, priority -3, limit cpus:4;gpus:0")],
+        false,
+    );
+    script.restart();
+    set(&mut script, &[("a/b", "priority 1")], false);
+    set(
+        &mut script,
+        &[("a/b", "weight 1, priority 0, limit ")],
+        false,
+    );
+    script.expect(&expect![[r#"
+        durable: role a/b weighs 2.5, priority -3, guarantee [], limit [cpus:4;gpus:0]
+        reply: Done
+        durable: role a/b weighs 2.5, priority 1, guarantee [], limit [cpus:4;gpus:0]
+        reply: Done
+        durable: role/a/b forgotten
+        reply: Done
+    "#]]);
+}
+
+#[test]
+fn a_weight_counts_from_the_next_allocation() {
+    let mut script = Script::new();
+    subscribe(&mut script, 1, "a");
+    subscribe(&mut script, 2, "b");
+    set(&mut script, &[("b", "weight 3")], false);
+    script.skip();
+    for host in 0..8 {
+        script.register(10 + host, "host", res(1, 1024));
+    }
+    let held = |name: &str| {
+        let snapshot = script.master.snapshot();
+        let view = snapshot.roles.iter().find(|view| view.role == role(name));
+        view.expect("the role is there").held.cpu_milli
+    };
+    assert_eq!((held("a"), held("b")), (2000, 6000));
+}
+
+#[test]
+fn an_offer_is_cut_to_what_the_limit_leaves() {
+    let mut script = Script::new();
+    set(&mut script, &[("a", "limit cpus:3")], false);
+    subscribe(&mut script, 1, "a");
+    script.register(10, "one", res(2, 2048));
+    script.register(11, "two", res(2, 2048));
+    script.register(12, "three", res(2, 2048));
+    script.skip();
+    subscribe(&mut script, 2, "b");
+    script.expect(&expect![[r#"
+        durable: fw2 subscribed as "b"
+        2< Subscribed fw2
+        2< Offers of3 of ag2 for b <1 CPU, 0 B>, of4 of ag3 for b <2 CPUs, 2 GiB>
+    "#]]);
+}
+
+#[test]
+fn a_role_below_counts_for_the_limit_above_and_its_end_makes_room() {
+    let mut script = Script::new();
+    set(
+        &mut script,
+        &[("a", "limit cpus:2"), ("a/x", "limit cpus:2")],
+        false,
+    );
+    subscribe(&mut script, 1, "a/x");
+    script.register(2, "one", res(2, 2048));
+    let offer = script.last_offer();
+    script.launch(1, &[offer], &[task("t", res(2, 2048))]);
+    subscribe(&mut script, 3, "a");
+    script.register(4, "two", res(4, 4096));
+    script.skip();
+    let explanation = script.master.explain(script.frameworks[1]);
+    expect![[r#"
+        [
+            BlockedGroup {
+                blocked: Allocated,
+                agents: 1,
+            },
+            BlockedGroup {
+                blocked: QuotaLimit {
+                    role: "a",
+                },
+                agents: 1,
+            },
+        ]"#]]
+    .assert_eq(&groups(&explanation));
+    script.update(2, "t", TaskState::Finished, 1);
+    script.pass(seconds(1));
+    assert_eq!(
+        script.offers.len(),
+        2,
+        "there is room for two CPUs, and they are offered"
+    );
+}
+
+/// The groups of the only role, agents counted.
+fn groups(explanation: &nesos_master_core::Explanation) -> String {
+    let mut text = String::from("[\n");
+    for group in &explanation.roles[0].groups {
+        let blocked = format!("{:#?}", group.blocked).replace('\n', "\n        ");
+        text += &format!(
+            "    BlockedGroup {{\n        blocked: {blocked},\n        agents: {},\n    }},\n",
+            group.agents.len()
+        );
+    }
+    text + "]"
+}
+
+#[test]
+fn a_new_limit_takes_back_offers_that_break_it_and_no_more() {
+    let mut script = Script::new();
+    subscribe(&mut script, 1, "a");
+    script.register(2, "one", res(2, 2048));
+    script.register(3, "two", res(2, 2048));
+    script.skip();
+    set(&mut script, &[("a", "limit cpus:3")], false);
+    script.expect(&expect![[r#"
+        durable: role a weighs 1, priority 0, guarantee [], limit [cpus:3]
+        1< Rescind of2
+        reply: Done
+        1< Offers of3 of ag2 for a <1 CPU, 2 GiB>
+    "#]]);
+}
+
+#[test]
+fn a_limit_below_what_tasks_use_must_be_forced() {
+    let mut script = Script::new();
+    subscribe(&mut script, 1, "a");
+    script.register(2, "one", res(2, 2048));
+    let offer = script.last_offer();
+    script.launch(1, &[offer], &[task("t", res(2, 2048))]);
+    script.skip();
+    set(&mut script, &[("a", "limit cpus:1")], false);
+    set(&mut script, &[("a", "limit cpus:1")], true);
+    script.expect(&expect![[r#"
+        reply: RolesRefused(LimitBelowUse { role: "a", kind: Cpu, used: 2000, limit: 1000 })
+        durable: role a weighs 1, priority 0, guarantee [], limit [cpus:1]
+        reply: Done
+    "#]]);
+}
+
+#[test]
+fn what_is_guaranteed_is_held_back_from_others() {
+    let mut script = Script::new();
+    script.register(2, "one", res(4, 4096));
+    set(&mut script, &[("b", "guarantee cpus:3")], false);
+    script.skip();
+    subscribe(&mut script, 1, "a");
+    script.expect(&expect![[r#"
+        durable: fw1 subscribed as "a"
+        1< Subscribed fw1
+        1< Offers of1 of ag1 for a <1 CPU, 4 GiB>
+    "#]]);
+    decline(&mut script, 1);
+    script.skip();
+    subscribe(&mut script, 3, "b");
+    script.expect(&expect![[r#"
+        durable: fw2 subscribed as "b"
+        3< Subscribed fw2
+        3< Offers of2 of ag1 for b <3 CPUs, 4 GiB>, of3 of ag1 for b <1 CPU, 0 B>
+    "#]]);
+}
+
+#[test]
+fn a_guarantee_goes_to_the_role_that_lacks_it_before_anybody_else() {
+    let mut script = Script::new();
+    subscribe(&mut script, 1, "a");
+    subscribe(&mut script, 3, "b");
+    script.register(2, "one", res(4, 4096));
+    let holder = script.offers.len();
+    assert_eq!(holder, 1);
+    script.skip();
+    // The offer is a's: it is taken back, because b could not get its guarantee otherwise.
+    set(&mut script, &[("b", "guarantee cpus:4;mem:4GiB")], false);
+    script.expect(&expect![[r#"
+        durable: role b weighs 1, priority 0, guarantee [cpus:4;mem:4GiB], limit []
+        1< Rescind of1
+        reply: Done
+        3< Offers of2 of ag1 for b <4 CPUs, 4 GiB>
+    "#]]);
+}
+
+#[test]
+fn guarantees_of_siblings_do_not_eat_each_other() {
+    let mut script = Script::new();
+    script.register(2, "one", res(4, 4096));
+    let quotas = [("p", "guarantee cpus:4"), ("p/x", "guarantee cpus:3")];
+    set(&mut script, &quotas, false);
+    script.skip();
+    subscribe(&mut script, 1, "p/y");
+    script.expect(&expect![[r#"
+        durable: fw1 subscribed as "p/y"
+        1< Subscribed fw1
+        1< Offers of1 of ag1 for p/y <1 CPU, 4 GiB>
+    "#]]);
+}
+
+#[test]
+fn absurd_quotas_are_refused_and_nothing_is_changed() {
+    let mut script = Script::new();
+    script.register(2, "one", res(4, 4096));
+    script.skip();
+    set(&mut script, &[("a", "weight 2"), ("a", "weight 3")], false);
+    set(
+        &mut script,
+        &[("a", "weight 2"), ("b", "guarantee cpus:2, limit cpus:1")],
+        false,
+    );
+    set(&mut script, &[("a", "guarantee cpus:5")], false);
+    set(
+        &mut script,
+        &[("p", "guarantee cpus:1"), ("p/x", "guarantee cpus:2")],
+        true,
+    );
+    set(
+        &mut script,
+        &[("p", "limit cpus:1"), ("p/q/x", "guarantee cpus:2")],
+        true,
+    );
+    script.expect(&expect![[r#"
+        reply: RolesRefused(Twice("a"))
+        reply: RolesRefused(LimitBelowGuarantee { role: "b", kind: Cpu, limit: 1000, guarantee: 2000 })
+        reply: RolesRefused(ExceedsCluster { kind: Cpu, guaranteed: 5000, total: 4000 })
+        reply: RolesRefused(ChildrenExceedParent { role: "p", kind: Cpu, guaranteed: 2000, what: "guarantee", own: 1000 })
+        reply: RolesRefused(ChildrenExceedParent { role: "p", kind: Cpu, guaranteed: 2000, what: "limit", own: 1000 })
+    "#]]);
+    let refusal = RoleRefusal::ExceedsCluster {
+        kind: nesos_types::resources::Scalar::Memory,
+        guaranteed: 8 << 30,
+        total: 4 << 30,
+    };
+    let said = refusal.to_string();
+    assert!(said.contains("8GiB mem") && said.contains("4GiB"), "{said}");
+    assert_ne!(OperatorReply::RolesRefused(refusal), OperatorReply::Done);
+}
+
+#[test]
+fn by_priority_the_higher_role_comes_first_whatever_it_holds() {
+    let mut script = Script::with(MasterConfig {
+        policy: BuiltInPolicy::Priority,
+        ..MasterConfig::default()
+    });
+    subscribe(&mut script, 1, "low");
+    subscribe(&mut script, 3, "high");
+    set(&mut script, &[("high", "priority 7")], false);
+    for host in 0..3 {
+        script.register(10 + host, "host", res(1, 1024));
+    }
+    script.skip();
+    let snapshot = script.master.snapshot();
+    let roles: Vec<_> = snapshot
+        .offers
+        .iter()
+        .map(|offer| offer.role.as_str())
+        .collect();
+    assert_eq!(roles, ["high"; 3]);
+    // What the higher one turns down goes to the lower one.
+    decline(&mut script, 3);
+    let snapshot = script.master.snapshot();
+    let low = snapshot
+        .offers
+        .iter()
+        .filter(|offer| offer.role == role("low"));
+    assert_eq!(low.count(), 1);
+}
