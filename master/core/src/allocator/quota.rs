@@ -236,6 +236,9 @@ impl Quotas {
                 Pass::Guarantees => Err(QuotaBlocked::Met),
             };
         }
+        if pass == Pass::Guarantees && !self.lacks_anything(path) {
+            return Err(QuotaBlocked::Met);
+        }
         let mut part: Option<Resources> = None;
         let mut lacks_something = false;
         for (kind, have) in free.scalars() {
@@ -310,6 +313,11 @@ impl Quotas {
             (kind, missing)
         });
         short.into_iter().find(|(_, missing)| *missing > 0)
+    }
+
+    /// Whether a role on this path needs anything: a cheap first look.
+    fn lacks_anything(&self, path: &[Place]) -> bool {
+        path.iter().any(|place| !self.nodes[*place].needs.is_empty())
     }
 
     /// Whether a client on this path lacks something of this kind that it is guaranteed.

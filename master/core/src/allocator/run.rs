@@ -23,10 +23,11 @@ impl Master {
         self.stats.allocation_runs += 1;
         let mut made: BTreeMap<FrameworkSlot, Vec<Offer>> = BTreeMap::new();
         let candidates = self.allocator.take_candidates();
-        if self.allocator.quotas.requires_anything() {
-            for agent in &candidates {
-                self.serve(*agent, Pass::Guarantees, &mut made);
+        for agent in &candidates {
+            if !self.allocator.quotas.requires_anything() {
+                break;
             }
+            self.serve(*agent, Pass::Guarantees, &mut made);
         }
         for agent in candidates {
             self.stats.agents_visited += 1;
