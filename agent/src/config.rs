@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nesos_agent_core::AgentConfig as CoreConfig;
 use nesos_api::{DEFAULT_AGENT_PORT, DEFAULT_MASTER_PORT};
-use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::resources::Resources;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub struct AgentConfig {
     /// Properties that frameworks may look at.
     #[serde(default)]
     pub attributes: BTreeMap<String, Attribute>,
+    /// Where the host stands: `{ region = "eu", zone = "eu-1" }`. Default: not said.
+    #[serde(default)]
+    pub domain: Option<FaultDomain>,
     /// Whether tasks may mount directories of the host. Default: false.
     #[serde(default)]
     pub host_mounts: bool,
@@ -192,6 +195,7 @@ impl AgentConfig {
             hostname: None,
             resources: None,
             attributes: BTreeMap::new(),
+            domain: None,
             host_mounts: false,
             fuel_per_cpu_second: 0,
             ephemeral: false,

@@ -81,6 +81,7 @@ pub(crate) fn describe(
         url,
         resources,
         attributes: config.attributes.clone(),
+        domain: config.domain.clone(),
         fuel_per_cpu_second: config.fuel_per_cpu_second,
         host_mounts: config.host_mounts,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::framework::FrameworkInfo;
-use nesos_types::offer::{Filters, Offer};
+use nesos_types::offer::{Demand, Filters, Offer};
 use nesos_types::resources::{Amounts, RangeSet, Resources, Scalar};
 use nesos_types::role::{RoleChange, Weight};
 
+use crate::constraints::offer_filters;
 use crate::v1;
 use crate::wire_error::{WireError, parse, required};
 
@@ -198,6 +199,7 @@ impl From<&FrameworkInfo> for v1::FrameworkInfo {
             hostname: info.hostname.clone(),
             webui_url: info.webui_url.clone(),
             labels: info.labels.clone().into_iter().collect(),
+            offer_filters: info.offer_filters.iter().map(Into::into).collect(),
         }
     }
 }
@@ -219,6 +221,7 @@ impl TryFrom<v1::FrameworkInfo> for FrameworkInfo {
             hostname: wire.hostname,
             webui_url: wire.webui_url,
             labels: wire.labels.into_iter().collect(),
+            offer_filters: offer_filters(wire.offer_filters)?,
         })
     }
 }
@@ -233,6 +236,7 @@ impl From<&AgentInfo> for v1::AgentInfo {
             fuel_per_cpu_second: info.fuel_per_cpu_second,
             host_mounts: info.host_mounts,
             version: info.version.clone(),
+            domain: info.domain.as_ref().map(wire_domain),
         }
     }
 }
@@ -248,6 +252,7 @@ impl TryFrom<v1::AgentInfo> for AgentInfo {
             fuel_per_cpu_second: wire.fuel_per_cpu_second,
             host_mounts: wire.host_mounts,
             version: wire.version,
+            domain: wire.domain.map(domain),
         })
     }
 }
@@ -263,6 +268,8 @@ impl From<&Offer> for v1::Offer {
             agent_url: offer.agent_url.clone(),
             resources: Some((&offer.resources).into()),
             attributes: wire_attributes(&offer.attributes),
+            domain: offer.domain.as_ref().map(wire_domain),
+            fuel_per_cpu_second: offer.fuel_per_cpu_second,
         }
     }
 }
@@ -279,6 +286,43 @@ impl TryFrom<v1::Offer> for Offer {
             agent_url: wire.agent_url,
             resources: required("offer.resources", wire.resources)?.try_into()?,
             attributes: attributes(wire.attributes)?,
+            domain: wire.domain.map(domain),
+            fuel_per_cpu_second: wire.fuel_per_cpu_second,
+        })
+    }
+}
+
+fn wire_domain(domain: &FaultDomain) -> v1::FaultDomain {
+    v1::FaultDomain {
+        region: domain.region.clone(),
+        zone: domain.zone.clone(),
+    }
+}
+
+fn domain(wire: v1::FaultDomain) -> FaultDomain {
+    FaultDomain {
+        region: wire.region,
+        zone: wire.zone,
+    }
+}
+
+impl From<&Demand> for v1::Demand {
+    fn from(demand: &Demand) -> Self {
+        Self {
+            role: demand.role.to_string(),
+            resources: Some((&demand.resources).into()),
+            count: demand.count,
+        }
+    }
+}
+
+impl TryFrom<v1::Demand> for Demand {
+    type Error = WireError;
+    fn try_from(wire: v1::Demand) -> Result<Self, WireError> {
+        Ok(Self {
+            role: parse("demand.role", &wire.role)?,
+            resources: required("demand.resources", wire.resources)?.try_into()?,
+            count: wire.count,
         })
     }
 }

@@ -5,6 +5,7 @@
 //! on departure. Whatever arrives is checked while it is converted; a [`WireError`] names the field.
 
 mod common;
+mod constraints;
 mod messages;
 mod task;
 #[cfg(test)]

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_types::agent::{AgentInfo, Attribute};
+use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::bundle::Digest;
 use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport};
-use nesos_types::framework::FrameworkInfo;
+use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
+use nesos_types::framework::{FrameworkInfo, OfferFilters};
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
 use nesos_types::limits::{Limits, Metering, Usage};
 use nesos_types::message::{
     AgentCommand, AgentEvent, AgentTask, Refusal, SchedulerCall, SchedulerEvent,
 };
-use nesos_types::offer::{Filters, Offer, Operation};
+use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::resources::{RangeSet, Resources};
 use nesos_types::role::Role;
 use nesos_types::task::{
@@ -95,6 +96,38 @@ fn roles() -> BTreeSet<Role> {
     BTreeSet::from(["a/b".parse().expect("a valid role"), Role::default_role()])
 }
 
+fn picky_framework() -> FrameworkInfo {
+    let predicates = [
+        Predicate::Exists,
+        Predicate::NotExists,
+        Predicate::TextEquals("a".into()),
+        Predicate::TextNotEquals("b".into()),
+        Predicate::TextMatches("c.*".into()),
+        Predicate::TextNotMatches("d".into()),
+    ];
+    let constraints = predicates.map(|predicate| Constraint::attribute("rack", predicate));
+    let selectors = [Selector::Hostname, Selector::Region, Selector::Zone];
+    let others = selectors.map(|selector| Constraint {
+        selector,
+        predicate: Predicate::Exists,
+    });
+    let mut info = FrameworkInfo::new("picky", roles());
+    let filters = OfferFilters {
+        min_allocatable: Some(vec![resources()]),
+        constraints: Some(OfferConstraints {
+            groups: vec![constraints.to_vec(), others.to_vec()],
+        }),
+    };
+    info.offer_filters.insert(Role::default_role(), filters);
+    let none = OfferFilters {
+        min_allocatable: Some(Vec::new()),
+        constraints: None,
+    };
+    info.offer_filters
+        .insert("a/b".parse().expect("a valid role"), none);
+    info
+}
+
 fn agent_info() -> AgentInfo {
     AgentInfo {
         hostname: "h".into(),
@@ -105,6 +138,10 @@ fn agent_info() -> AgentInfo {
             ("speed".into(), Attribute::ScalarMilli(-5)),
             ("slots".into(), Attribute::Ranges(vec![(1, 2)])),
         ]),
+        domain: Some(FaultDomain {
+            region: "r".into(),
+            zone: "z".into(),
+        }),
         fuel_per_cpu_second: 11,
         host_mounts: true,
         version: "1".into(),
@@ -132,6 +169,17 @@ fn scheduler_calls_survive_the_wire() {
             suppressed: roles(),
         },
         SchedulerCall::Teardown,
+        SchedulerCall::Request {
+            demands: vec![Demand {
+                role: Role::default_role(),
+                resources: resources(),
+                count: 3,
+            }],
+        },
+        SchedulerCall::UpdateFramework {
+            info: picky_framework(),
+            suppressed: roles(),
+        },
         SchedulerCall::Accept {
             offers: vec![OfferId(1), OfferId(2)],
             operations: vec![
@@ -199,6 +247,8 @@ fn scheduler_events_survive_the_wire() {
             agent_url: "u".into(),
             resources: resources(),
             attributes: agent_info().attributes,
+            domain: agent_info().domain,
+            fuel_per_cpu_second: 7,
         }]),
         SchedulerEvent::Rescind(OfferId(1)),
         SchedulerEvent::Update(status()),

@@ -13,6 +13,7 @@ use nesos_master_core::{
 };
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -66,7 +67,7 @@ pub(crate) struct Driver<S> {
 enum Reader {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Watch(oneshot::Sender<Watching>),
-    Explain(FrameworkId, oneshot::Sender<Explanation>),
+    Explain(FrameworkId, Option<Resources>, oneshot::Sender<Explanation>),
 }
 
 impl<S: Store> Driver<S> {
@@ -200,8 +201,8 @@ impl<S: Store> Driver<S> {
             }
             Input::Snapshot(reply) => self.readers.push(Reader::Snapshot(reply)),
             Input::Watch(reply) => self.readers.push(Reader::Watch(reply)),
-            Input::Explain(framework, reply) => {
-                self.readers.push(Reader::Explain(framework, reply));
+            Input::Explain(framework, shape, reply) => {
+                self.readers.push(Reader::Explain(framework, shape, reply));
             }
         }
     }
@@ -252,8 +253,8 @@ impl<S: Store> Driver<S> {
             match reader {
                 Reader::Snapshot(reply) => drop(reply.send(snapshot())),
                 Reader::Watch(reply) => drop(reply.send(self.watchers.watch(snapshot()))),
-                Reader::Explain(framework, reply) => {
-                    drop(reply.send(self.core.explain(framework)));
+                Reader::Explain(framework, shape, reply) => {
+                    drop(reply.send(self.core.explain_for(framework, shape.as_ref())));
                 }
             }
         }

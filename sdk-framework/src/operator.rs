@@ -4,6 +4,7 @@
 use nesos_api::v1;
 use nesos_api::v1::operator_service_client::OperatorServiceClient;
 use nesos_types::ids::FrameworkId;
+use nesos_types::resources::Resources;
 use nesos_types::role::RoleChange;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
@@ -91,9 +92,14 @@ impl Operator {
     ///
     /// # Errors
     /// If there is no such framework.
-    pub async fn explain(&mut self, framework: FrameworkId) -> Result<v1::ExplainResponse, Status> {
+    pub async fn explain(
+        &mut self,
+        framework: FrameworkId,
+        shape: Option<&Resources>,
+    ) -> Result<v1::ExplainResponse, Status> {
         let request = v1::ExplainRequest {
             framework_id: framework.to_string(),
+            shape: shape.map(Into::into),
         };
         Ok(self.client.explain(request).await?.into_inner())
     }

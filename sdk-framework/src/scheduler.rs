@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
 use nesos_types::message::{Refusal, SchedulerCall};
-use nesos_types::offer::{Filters, Offer, Operation};
+use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskStatus};
 
@@ -99,6 +100,22 @@ impl Actions {
     /// Turns offers down.
     pub fn decline(&mut self, offers: Vec<OfferId>, filters: Filters) -> &mut Self {
         self.call(SchedulerCall::Decline { offers, filters })
+    }
+
+    /// Says what the framework waits for, in place of what it said before: it is offered only agents on
+    /// which something of it fits, and nothing once all of it was launched. The driver says it anew on
+    /// each connection, less what was launched.
+    pub fn request(&mut self, demands: Vec<Demand>) -> &mut Self {
+        self.call(SchedulerCall::Request { demands })
+    }
+
+    /// Changes what the framework says of itself, and in which roles it wants no offers for now.
+    pub fn update_framework(
+        &mut self,
+        info: FrameworkInfo,
+        suppressed: BTreeSet<Role>,
+    ) -> &mut Self {
+        self.call(SchedulerCall::UpdateFramework { info, suppressed })
     }
 
     /// Wants offers again, in all roles, and forgets all filters.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, UpdateId};
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
-use nesos_types::offer::{Offer, Operation};
+use nesos_types::offer::{Demand, Offer, Operation};
+use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{StatusSource, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
@@ -169,6 +170,8 @@ pub struct Session {
     last_heard: Time,
     last_said: Time,
     suppressed: BTreeSet<Role>,
+    /// What the scheduler waits for, if it ever said.
+    demands: Option<Vec<Demand>>,
     offers: HashMap<OfferId, AgentId>,
     live: HashMap<TaskId, Option<AgentId>>,
     kills: Vec<(TaskId, Option<Duration>)>,
@@ -193,6 +196,7 @@ impl Session {
             last_heard: now,
             last_said: now,
             suppressed: config.suppressed.clone(),
+            demands: None,
             offers: HashMap::new(),
             live: HashMap::new(),
             kills: Vec::new(),
@@ -383,6 +387,9 @@ impl Session {
         if self.teardown_wanted {
             return self.leave(now, out);
         }
+        if let Some(demands) = self.demands.clone() {
+            self.send(now, SchedulerCall::Request { demands }, out);
+        }
         for (task, grace) in std::mem::take(&mut self.kills) {
             self.send(now, SchedulerCall::Kill { task, grace }, out);
         }
@@ -479,6 +486,11 @@ impl Session {
             SchedulerCall::Suppress { roles } => self.suppressed.extend(roles.iter().cloned()),
             SchedulerCall::Revive { roles } if roles.is_empty() => self.suppressed.clear(),
             SchedulerCall::Revive { roles } => self.suppressed.retain(|role| !roles.contains(role)),
+            SchedulerCall::Request { demands } => self.demands = Some(demands.clone()),
+            SchedulerCall::UpdateFramework { info, suppressed } => {
+                self.config.info = info.clone();
+                self.suppressed.clone_from(suppressed);
+            }
             SchedulerCall::Acknowledge { update, .. } => {
                 self.unacknowledged.remove(update);
             }
@@ -499,6 +511,24 @@ impl Session {
         }
         for task in operations.iter().flat_map(launched) {
             self.live.insert(task.id.clone(), agent);
+            self.take_off_demand(&task.resources);
+        }
+    }
+
+    /// As the master does: a launch takes one off the demand for exactly its resources. In which of
+    /// several roles it was, only the master knows; the first that fits is right where it matters.
+    fn take_off_demand(&mut self, resources: &Resources) {
+        let Some(demands) = &mut self.demands else {
+            return;
+        };
+        let met = demands
+            .iter()
+            .position(|demand| demand.resources == *resources);
+        if let Some(at) = met {
+            demands[at].count -= 1;
+            if demands[at].count == 0 {
+                demands.remove(at);
+            }
         }
     }
 

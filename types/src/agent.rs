@@ -1,10 +1,11 @@
 //! Agents: the machines that run tasks, and what they say of themselves.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::resources::Resources;
+use crate::resources::{Resources, format_cpus};
 
 /// A property of an agent that frameworks may look at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,35 @@ pub enum Attribute {
     Ranges(Vec<(u64, u64)>),
 }
 
+impl fmt::Display for Attribute {
+    /// As constraints compare it: `rack7`, `2.5`, `[1-3,7-9]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::ScalarMilli(milli) => {
+                let sign = if *milli < 0 { "-" } else { "" };
+                write!(f, "{sign}{}", format_cpus(milli.unsigned_abs()))
+            }
+            Self::Ranges(ranges) => {
+                let ranges: Vec<_> = ranges
+                    .iter()
+                    .map(|(from, to)| format!("{from}-{to}"))
+                    .collect();
+                write!(f, "[{}]", ranges.join(","))
+            }
+        }
+    }
+}
+
+/// Where an agent stands: what fails together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultDomain {
+    /// The region: far from others, and slow to reach from them.
+    pub region: String,
+    /// The zone within the region.
+    pub zone: String,
+}
+
 /// What an agent says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentInfo {
@@ -29,6 +59,9 @@ pub struct AgentInfo {
     pub resources: Resources,
     /// Properties that frameworks may look at.
     pub attributes: BTreeMap<String, Attribute>,
+    /// Where it stands, if that was said.
+    #[serde(default)]
+    pub domain: Option<FaultDomain>,
     /// Units of fuel that one CPU burns in one second, measured on the agent's mix of kernels; zero
     /// where it was not measured, and then tasks metered by fuel are refused.
     pub fuel_per_cpu_second: u64,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraints::OfferConstraints;
+use crate::resources::Resources;
 use crate::role::Role;
 
 /// What a framework says of itself when it subscribes.
@@ -24,6 +26,20 @@ pub struct FrameworkInfo {
     pub webui_url: String,
     /// Carried along, not interpreted.
     pub labels: BTreeMap<String, String>,
+    /// Which offers it wants to see, by role; a role that is not named sees all.
+    #[serde(default)]
+    pub offer_filters: BTreeMap<Role, OfferFilters>,
+}
+
+/// Which offers a framework wants to see in a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OfferFilters {
+    /// Offers must contain one of these, in place of the master's own minimum. An empty list: anything
+    /// goes.
+    pub min_allocatable: Option<Vec<Resources>>,
+    /// What agents must be like.
+    pub constraints: Option<OfferConstraints>,
 }
 
 impl FrameworkInfo {
@@ -41,6 +57,7 @@ impl FrameworkInfo {
             hostname: String::new(),
             webui_url: String::new(),
             labels: BTreeMap::new(),
+            offer_filters: BTreeMap::new(),
         }
     }
 }

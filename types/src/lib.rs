@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bundle;
 pub mod cell;
+pub mod constraints;
 pub mod framework;
 mod hex;
 pub mod ids;

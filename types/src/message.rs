@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::agent::AgentInfo;
 use crate::framework::FrameworkInfo;
 use crate::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
-use crate::offer::{Filters, Offer, Operation};
+use crate::offer::{Demand, Filters, Offer, Operation};
 use crate::role::Role;
 use crate::task::{SharedTask, TaskState, TaskStatus};
 
@@ -45,6 +45,21 @@ pub enum SchedulerCall {
         offers: Vec<OfferId>,
         /// For how long.
         filters: Filters,
+    },
+    /// Says what the framework waits for, in all of its roles, in place of what it said before. A role
+    /// without a demand is offered nothing; one with demands is offered only agents on which one of them
+    /// fits. Each launch of exactly those resources takes one off. An empty list: it waits for
+    /// nothing. Said anew on each subscription; until then it is offered whatever there is.
+    Request {
+        /// The demands.
+        demands: Vec<Demand>,
+    },
+    /// Changes what the framework says of itself: all of it, or nothing.
+    UpdateFramework {
+        /// What it says now. The principal cannot change.
+        info: FrameworkInfo,
+        /// Roles in which it wants no offers until it revives them.
+        suppressed: BTreeSet<Role>,
     },
     /// Wants offers again and clears the filters.
     Revive {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Attribute;
+use crate::agent::{Attribute, FaultDomain};
 use crate::ids::{AgentId, FrameworkId, OfferId};
 use crate::resources::Resources;
 use crate::role::Role;
@@ -30,6 +30,21 @@ pub struct Offer {
     pub resources: Resources,
     /// The agent's attributes.
     pub attributes: BTreeMap<String, Attribute>,
+    /// Where the agent stands, if that was said.
+    pub domain: Option<FaultDomain>,
+    /// Units of fuel that one CPU of the agent burns in a second; zero where it was not measured.
+    pub fuel_per_cpu_second: u64,
+}
+
+/// Something that a framework waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// In which role.
+    pub role: Role,
+    /// What one task wants.
+    pub resources: Resources,
+    /// How many such tasks wait.
+    pub count: u32,
 }
 
 /// How long what a framework turns down is not offered to it again.

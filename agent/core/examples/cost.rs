@@ -143,6 +143,7 @@ fn main() {
         url: "http://host:1".into(),
         resources: Resources::new(4000, 4 << 30),
         attributes: BTreeMap::new(),
+        domain: None,
         fuel_per_cpu_second: 0,
         host_mounts: false,
         version: "0".into(),

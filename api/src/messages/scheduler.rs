@@ -52,6 +52,15 @@ impl From<&SchedulerCall> for v1::SchedulerCall {
                 offer_ids: texts(offers),
                 filters: Some((*filters).into()),
             }),
+            SchedulerCall::Request { demands } => Call::Request(v1::Request {
+                demands: demands.iter().map(Into::into).collect(),
+            }),
+            SchedulerCall::UpdateFramework { info, suppressed } => {
+                Call::UpdateFramework(v1::UpdateFramework {
+                    info: Some(info.into()),
+                    suppressed_roles: texts(suppressed),
+                })
+            }
             SchedulerCall::Revive { roles } => Call::Revive(v1::Revive {
                 roles: texts(roles),
             }),
@@ -117,6 +126,13 @@ impl TryFrom<v1::SchedulerCall> for SchedulerCall {
                 offers: offer_ids(&call.offer_ids)?,
                 filters: filters(call.filters),
             },
+            Call::Request(call) => Self::Request {
+                demands: all(call.demands)?,
+            },
+            Call::UpdateFramework(call) => Self::UpdateFramework {
+                info: required("info", call.info)?.try_into()?,
+                suppressed: roles("suppressed_roles", &call.suppressed_roles)?,
+            },
             Call::Revive(call) => Self::Revive {
                 roles: roles("roles", &call.roles)?,
             },
@@ -151,6 +167,8 @@ impl v1::SchedulerCall {
             Some(Call::Teardown(_)) => "Teardown",
             Some(Call::Accept(_)) => "Accept",
             Some(Call::Decline(_)) => "Decline",
+            Some(Call::Request(_)) => "Request",
+            Some(Call::UpdateFramework(_)) => "UpdateFramework",
             Some(Call::Revive(_)) => "Revive",
             Some(Call::Suppress(_)) => "Suppress",
             Some(Call::Kill(_)) => "Kill",

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use nesos_types::ids::FrameworkId;
+use nesos_types::resources::Resources;
 use serde::Serialize;
 
+use crate::amounts;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions, Style};
@@ -16,6 +18,15 @@ use crate::table::Table;
 pub(crate) struct Explain {
     /// The framework's id, as `nesos frameworks` lists it
     framework: FrameworkId,
+    /// Ask for a task that wants so many CPUs: agents that it does not fit are told apart
+    #[arg(long, value_name = "NUMBER", value_parser = amounts::cpus)]
+    cpus: Option<u64>,
+    /// Ask for a task that wants so much memory
+    #[arg(long, value_name = "SIZE", value_parser = amounts::size)]
+    mem: Option<u64>,
+    /// Ask for a task that wants so much disk
+    #[arg(long, value_name = "SIZE", value_parser = amounts::size)]
+    disk: Option<u64>,
     #[command(flatten)]
     master: MasterOptions,
     #[command(flatten)]
@@ -39,7 +50,11 @@ struct Blocked {
 impl Explain {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
         let client = self.master.connect().await?;
-        let answer = client.operator().explain(self.framework).await?;
+        let shape = self.shape();
+        let answer = client
+            .operator()
+            .explain(self.framework, shape.as_ref())
+            .await?;
         let blocked = answer.blocked.into_iter().map(|group| Blocked {
             role: group.role,
             rule: group.rule,
@@ -55,6 +70,15 @@ impl Explain {
             Format::Table => output::line(render(&explanation, Style::of_stdout()))?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Explain {
+    /// The task that is asked for, if one is.
+    fn shape(&self) -> Option<Resources> {
+        let shape = Resources::new(self.cpus.unwrap_or(0), self.mem.unwrap_or(0))
+            .with_disk(self.disk.unwrap_or(0));
+        (!shape.is_empty()).then_some(shape)
     }
 }
 

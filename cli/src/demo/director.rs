@@ -180,7 +180,7 @@ impl Director {
     }
 
     async fn explain(&mut self, framework: FrameworkId) -> Result<(), Failure> {
-        let answer = self.master.operator().explain(framework).await?;
+        let answer = self.master.operator().explain(framework, None).await?;
         let one = "framework 1 holds an offer of all that there is";
         let held = answer
             .blocked

@@ -281,7 +281,9 @@ impl Master {
         let framework = &mut self.frameworks[acceptance.framework];
         framework.tasks.insert(task.id.clone(), slot);
         self.agents[acceptance.agent].tasks.insert(slot);
-        self.allocator.clients[acceptance.client].holdings += 1;
+        let client = &mut self.allocator.clients[acceptance.client];
+        client.holdings += 1;
+        let waits_for_nothing_more = client.wishes.satisfy(&task.resources);
         out.observed(Happening::TaskAdded {
             key: TaskKey {
                 framework: framework.id,
@@ -289,6 +291,9 @@ impl Master {
             },
             agent: self.agents[acceptance.agent].id,
         });
+        if waits_for_nothing_more {
+            self.touch_client(acceptance.client, false);
+        }
         acceptance.launches.push(task);
     }
 

@@ -119,6 +119,10 @@ impl Agents {
         self.table.iter()
     }
 
+    pub(crate) fn slots(&self) -> Vec<AgentSlot> {
+        self.table.slots().collect()
+    }
+
     /// In the order of ids.
     pub(crate) fn by_id(&self) -> impl Iterator<Item = (AgentSlot, &Agent)> {
         self.by_id.values().map(|slot| (*slot, &self.table[*slot]))

@@ -27,10 +27,12 @@ pub(crate) mod quantities;
 pub(crate) mod quota;
 mod run;
 mod share;
+pub(crate) mod wishes;
 
 use filters::{Epoch, Filters};
 use policy::Policy;
 use quota::{Pass, Portion, QuotaBlocked, Quotas};
+use wishes::Wishes;
 
 /// How many idle agents one cycle looks at again although nothing is known to have changed.
 const CYCLE_AGENTS: usize = 1024;
@@ -50,6 +52,8 @@ pub(crate) struct Client {
     /// How many tasks and offers hold resources in its name. While there are any it is kept, even
     /// when the framework has left the role.
     pub(crate) holdings: usize,
+    /// Which offers it wants to see.
+    pub(crate) wishes: Wishes,
     /// The quotas that its role is under.
     pub(crate) quotas: Vec<usize>,
 }
@@ -64,6 +68,7 @@ impl Client {
             suppressed: false,
             epoch,
             holdings: 0,
+            wishes: Wishes::default(),
             quotas: Vec::new(),
         }
     }
@@ -76,6 +81,8 @@ impl Client {
             Some(Blocked::NoRole)
         } else if self.suppressed {
             Some(Blocked::Suppressed)
+        } else if self.wishes.wants_nothing() {
+            Some(Blocked::NoDemand)
         } else {
             None
         }
@@ -89,6 +96,8 @@ pub(crate) struct Allocator {
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) filters: Filters,
     pub(crate) quotas: Quotas,
+    /// How many clients have a minimum of their own.
+    own_minima: usize,
     /// Agents with something to offer.
     idle: BTreeSet<AgentSlot>,
     /// Idle agents that the next run looks at.
@@ -110,6 +119,7 @@ impl Allocator {
             policy,
             filters: Filters::default(),
             quotas: Quotas::default(),
+            own_minima: 0,
             idle: BTreeSet::new(),
             candidates: BTreeSet::new(),
             due: None,
@@ -133,6 +143,22 @@ impl Allocator {
 
     pub(crate) fn is_candidate(&self, agent: AgentSlot) -> bool {
         self.candidates.contains(&agent)
+    }
+
+    /// Whether some client may want so little.
+    pub(crate) fn is_worth_it(&self, free: &Resources, config: &MasterConfig) -> bool {
+        config.is_allocatable(free) || (self.own_minima > 0 && !free.is_empty())
+    }
+
+    /// Changes a client's wishes. Answers whether agents that were not worth a look may be now.
+    pub(crate) fn set_wishes(&mut self, client: ClientSlot, wishes: Wishes) -> bool {
+        let own = &mut self.clients[client].wishes;
+        let (had, has) = (own.has_minimum(), wishes.has_minimum());
+        let before = std::mem::replace(own, wishes);
+        own.keep_demand_of(before);
+        self.own_minima += usize::from(has);
+        self.own_minima -= usize::from(had);
+        has && !had && self.own_minima == 1
     }
 
     /// Agents with something to offer, in order.
@@ -199,14 +225,14 @@ impl Allocator {
 pub(crate) fn agent_blocked(
     agent: &Agent,
     offers: &Offers,
-    config: &MasterConfig,
+    is_worth_it: impl FnOnce(&Resources) -> bool,
 ) -> Option<AgentBlocked> {
     match agent.link {
         Link::Recovered => return Some(AgentBlocked::Recovered),
         Link::Disconnected { since } => return Some(AgentBlocked::Disconnected { since }),
         Link::Connected(_) => {}
     }
-    if config.is_allocatable(&agent.free) {
+    if is_worth_it(&agent.free) {
         return None;
     }
     let held = agent.offers.iter().map(|slot| &offers[*slot]);
@@ -271,6 +297,9 @@ fn portion(
     (client_slot, slot, agent): (ClientSlot, AgentSlot, &Agent),
     rules: &Rules<'_>,
 ) -> Result<Portion, Blocked> {
+    if let Some(blocked) = client.wishes.agent_blocked(&agent.info) {
+        return Err(blocked);
+    }
     let portion = quotas
         .portion(&client.quotas, &agent.free, rules.pass)
         .map_err(|blocked| match blocked {
@@ -278,8 +307,8 @@ fn portion(
             QuotaBlocked::HeldBack | QuotaBlocked::Met => Blocked::Headroom,
         })?;
     let resources = portion.of(&agent.free);
-    if portion != Portion::All && !rules.config.is_allocatable(resources) {
-        return Err(Blocked::BelowMinimum);
+    if let Some(blocked) = client.wishes.resources_blocked(resources, rules.config) {
+        return Err(blocked);
     }
     match filters.blocks(client_slot, client.epoch, slot, resources, rules.now) {
         Some(until) => Err(Blocked::Filtered { until }),

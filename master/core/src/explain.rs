@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::time::Time;
 use serde::Serialize;
 
 use crate::allocator::quota::Pass;
-use crate::allocator::{AgentBlocked, Rules, agent_blocked};
+use crate::allocator::{AgentBlocked, Rules};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
@@ -19,6 +20,8 @@ pub struct Explanation {
     pub framework: FrameworkId,
     /// What holds for all of its roles and agents, if something does.
     pub overall: Option<Blocked>,
+    /// When the allocator looks next, if it has anything to look at.
+    pub next_allocation: Option<Time>,
     /// Role by role, by name.
     pub roles: Vec<RoleExplanation>,
 }
@@ -55,6 +58,12 @@ pub enum Blocked {
     NoAgent,
     /// The framework suppressed offers in this role; it has to revive them.
     Suppressed,
+    /// The framework has said that it waits for nothing in this role.
+    NoDemand,
+    /// The agent could not hold the task even if it had nothing else to do.
+    AgentTooSmall,
+    /// The task does not fit into what could be offered of the agent now.
+    TooLittleFree,
     /// The agent has not come back since the master restarted.
     AgentRecovered,
     /// The agent's connection broke.
@@ -78,6 +87,10 @@ pub enum Blocked {
     Allocated,
     /// What is left is below the minimum that is worth an offer.
     BelowMinimum,
+    /// The agent is not what the framework's offer constraints want.
+    Constraint,
+    /// Nothing that the framework has said to wait for fits into what is free.
+    NoDemandFits,
     /// A role has reached its limit.
     QuotaLimit {
         /// Which: the framework's own or one above it.
@@ -99,11 +112,18 @@ impl Master {
     /// Why a framework has no further offers, by the very rules by which the allocator decides.
     #[must_use]
     pub fn explain(&self, framework: FrameworkId) -> Explanation {
+        self.explain_for(framework, None)
+    }
+
+    /// The same for a task of this shape: agents on which it does not fit are told apart.
+    #[must_use]
+    pub fn explain_for(&self, framework: FrameworkId, shape: Option<&Resources>) -> Explanation {
         let slot = self.frameworks.find(framework);
         Explanation {
             framework,
             overall: self.blocked_overall(slot),
-            roles: slot.map_or_else(Vec::new, |slot| self.explain_roles(slot)),
+            next_allocation: self.allocator.due().or(self.allocator.cycle_at()),
+            roles: slot.map_or_else(Vec::new, |slot| self.explain_roles(slot, shape)),
         }
     }
 
@@ -123,21 +143,29 @@ impl Master {
         }
     }
 
-    fn explain_roles(&self, framework: FrameworkSlot) -> Vec<RoleExplanation> {
+    fn explain_roles(
+        &self,
+        framework: FrameworkSlot,
+        shape: Option<&Resources>,
+    ) -> Vec<RoleExplanation> {
         let clients = self.frameworks[framework].clients.iter();
         clients
             .filter(|(_, client)| self.allocator.clients[**client].subscribed)
             .map(|(role, client)| RoleExplanation {
                 role: role.clone(),
-                groups: self.explain_client(*client),
+                groups: self.explain_client(*client, shape),
             })
             .collect()
     }
 
-    fn explain_client(&self, client: ClientSlot) -> Vec<BlockedGroup> {
+    fn explain_client(&self, client: ClientSlot, shape: Option<&Resources>) -> Vec<BlockedGroup> {
         let mut groups: BTreeMap<Blocked, Vec<AgentId>> = BTreeMap::new();
         for (slot, agent) in self.agents.by_id() {
-            let blocked = self.blocked(client, slot);
+            let total = &agent.info.resources;
+            let blocked = match shape {
+                Some(shape) if !total.contains(shape) => Blocked::AgentTooSmall,
+                _ => self.blocked(client, slot, shape),
+            };
             groups.entry(blocked).or_default().push(agent.id);
         }
         groups
@@ -147,12 +175,12 @@ impl Master {
     }
 
     /// The first rule that keeps an agent's resources from a client.
-    fn blocked(&self, slot: ClientSlot, agent: AgentSlot) -> Blocked {
+    fn blocked(&self, slot: ClientSlot, agent: AgentSlot, shape: Option<&Resources>) -> Blocked {
         let client = &self.allocator.clients[slot];
         client
             .blocked()
             .or_else(|| {
-                agent_blocked(&self.agents[agent], &self.offers, &self.config)
+                self.agent_blocked(agent)
                     .map(|blocked| self.put(blocked, client.framework))
             })
             .or_else(|| {
@@ -164,7 +192,14 @@ impl Master {
                 let portion = self
                     .allocator
                     .portion(slot, agent, &self.agents[agent], &rules);
-                portion.err()
+                match (portion, shape) {
+                    (Err(blocked), _) => Some(blocked),
+                    (Ok(portion), Some(shape)) => {
+                        let fits = portion.of(&self.agents[agent].free).contains(shape);
+                        (!fits).then_some(Blocked::TooLittleFree)
+                    }
+                    (Ok(_), None) => None,
+                }
             })
             .unwrap_or(Blocked::NextInLine)
     }

@@ -6,9 +6,9 @@ use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
 use crate::agents::Link;
+use crate::allocator::Rules;
 use crate::allocator::quantities::Quantities;
 use crate::allocator::quota::Pass;
-use crate::allocator::{Rules, agent_blocked};
 use crate::deadlines::Deadline;
 use crate::master::{Master, Peer};
 use crate::registry::{AgentFact, FrameworkFact};
@@ -253,7 +253,7 @@ impl Master {
             pass: Pass::Everybody,
         };
         for (slot, agent) in self.agents.iter() {
-            let blocked = agent_blocked(agent, &self.offers, &self.config);
+            let blocked = self.agent_blocked(slot);
             assert_eq!(self.allocator.is_idle(slot), blocked.is_none());
             if blocked.is_some() || self.allocator.is_candidate(slot) {
                 continue;

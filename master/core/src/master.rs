@@ -220,6 +220,10 @@ impl Master {
             SchedulerCall::Decline { offers, filters } => {
                 self.on_decline(framework, &offers, filters);
             }
+            SchedulerCall::Request { demands } => self.on_request(framework, demands, out),
+            SchedulerCall::UpdateFramework { info, suppressed } => {
+                self.on_update_framework(framework, info, &suppressed, out);
+            }
             SchedulerCall::Revive { roles } => self.on_revive(framework, &roles, out),
             SchedulerCall::Suppress { roles } => self.on_suppress(framework, &roles, out),
             SchedulerCall::Kill { task, grace } => self.on_kill(framework, &task, grace, out),

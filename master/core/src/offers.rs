@@ -142,6 +142,8 @@ impl Master {
             agent_url: from.info.url.clone(),
             resources,
             attributes: from.info.attributes.clone(),
+            domain: from.info.domain.clone(),
+            fuel_per_cpu_second: from.info.fuel_per_cpu_second,
         };
         self.deadlines.insert(expires, Deadline::Offer(slot));
         self.allocator.charge(client, &outstanding.resources);

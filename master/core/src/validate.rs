@@ -7,6 +7,7 @@ use std::time::Duration;
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::limits::{Limits, Metering};
+use nesos_types::offer::Demand;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{Mount, TaskInfo, TaskReason};
@@ -134,10 +135,42 @@ pub(crate) fn subscription(
     info: &FrameworkInfo,
     suppressed: &BTreeSet<Role>,
 ) -> Result<(), String> {
+    let mut filtered = info.offer_filters.keys();
+    if let Some(role) = filtered.find(|role| !info.roles.contains(*role)) {
+        return Err(format!(
+            "role {role} has offer filters but is not among the framework's roles"
+        ));
+    }
     match suppressed.difference(&info.roles).next() {
         Some(role) => Err(format!(
             "role {role} is suppressed but not among the framework's roles"
         )),
         None => Ok(()),
     }
+}
+
+/// The most demands that a framework may state.
+const MAX_DEMANDS: usize = 4096;
+
+/// What is wrong with demands, in words for whoever wrote the scheduler.
+pub(crate) fn demands(demands: &[Demand], roles: &BTreeSet<Role>) -> Result<(), String> {
+    if demands.len() > MAX_DEMANDS {
+        let count = demands.len();
+        return Err(format!(
+            "there are {count} demands; the most are {MAX_DEMANDS}: gather equal ones by their count"
+        ));
+    }
+    for demand in demands {
+        let role = &demand.role;
+        if !roles.contains(role) {
+            return Err(format!("{role} is not a role of this framework"));
+        }
+        if demand.count == 0 {
+            return Err("a demand has a count of zero; leave it out".to_owned());
+        }
+        if demand.resources.is_empty() {
+            return Err("a demand is for nothing at all".to_owned());
+        }
+    }
+    Ok(())
 }

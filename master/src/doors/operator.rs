@@ -9,6 +9,7 @@ use nesos_api::v1;
 use nesos_api::v1::operator_service_server::OperatorService;
 use nesos_master_core::{OperatorReply, OperatorRequest, Snapshot};
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
+use nesos_types::resources::Resources;
 use nesos_types::role::RoleChange;
 use nesos_types::time::Time;
 use tokio_util::sync::CancellationToken;
@@ -110,8 +111,11 @@ impl OperatorService for OperatorDoor {
         &self,
         request: Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        let framework = parse("framework_id", &request.get_ref().framework_id)?;
-        let explanation = self.driver.explain(framework).await?;
+        let request = request.into_inner();
+        let framework = parse("framework_id", &request.framework_id)?;
+        let shape = request.shape.map(Resources::try_from).transpose();
+        let shape = shape.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let explanation = self.driver.explain(framework, shape).await?;
         explain::response(&explanation, self.clock.now()).map(Response::new)
     }
 }

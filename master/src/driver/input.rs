@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nesos_master_core::{ConnectionId, Explanation, OperatorReply, OperatorRequest, Snapshot};
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
+use nesos_types::resources::Resources;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +27,7 @@ pub(crate) enum Input {
     AgentDisconnected(ConnectionId),
     Operator(OperatorRequest, oneshot::Sender<OperatorReply>),
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
-    Explain(FrameworkId, oneshot::Sender<Explanation>),
+    Explain(FrameworkId, Option<Resources>, oneshot::Sender<Explanation>),
     Watch(oneshot::Sender<Watching>),
 }
 
@@ -78,9 +79,14 @@ impl DriverHandle {
         self.ask(Input::Watch).await
     }
 
-    /// Why a framework waits.
-    pub(crate) async fn explain(&self, framework: FrameworkId) -> Result<Explanation, Stopping> {
-        self.ask(|reply| Input::Explain(framework, reply)).await
+    /// Why a framework waits, with a task of some shape if one is given.
+    pub(crate) async fn explain(
+        &self,
+        framework: FrameworkId,
+        shape: Option<Resources>,
+    ) -> Result<Explanation, Stopping> {
+        self.ask(|reply| Input::Explain(framework, shape, reply))
+            .await
     }
 
     /// What an operator asks for.

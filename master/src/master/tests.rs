@@ -200,6 +200,7 @@ fn agent_info() -> AgentInfo {
         url: "http://127.0.0.1:1".into(),
         resources: Resources::new(4000, 4 << 30),
         attributes: [].into(),
+        domain: None,
         fuel_per_cpu_second: 0,
         host_mounts: false,
         version: "test".into(),

@@ -30,6 +30,8 @@ fn offer(id: u128, cpu_milli: u64) -> Offer {
         agent_url: "http://host:5051".to_owned(),
         resources: Resources::new(cpu_milli, 1 << 40),
         attributes: BTreeMap::new(),
+        domain: None,
+        fuel_per_cpu_second: 0,
     }
 }
 

@@ -155,7 +155,29 @@ fn offers() -> SchedulerEvent {
         agent_url: String::new(),
         resources: Resources::new(1, 1),
         attributes: std::collections::BTreeMap::new(),
+        domain: None,
+        fuel_per_cpu_second: 0,
     }])
+}
+
+#[test]
+fn what_is_waited_for_is_said_anew_less_what_was_launched() {
+    let mut bench = Bench::subscribed(|_| {});
+    let demand = Demand {
+        role: Role::default_role(),
+        resources: Resources::new(1, 1),
+        count: 2,
+    };
+    let demands = vec![demand];
+    bench.act(SchedulerCall::Request { demands });
+    bench.act(launch("t"));
+    bench.lose();
+    bench.tick();
+    bench.decided.clear();
+    bench.hear_subscribed();
+    let said = bench.decided.iter().find(|said| said.contains("Request"));
+    let said = said.expect("the demand is said anew");
+    assert!(said.contains("count: 1"), "{said}");
 }
 
 #[test]

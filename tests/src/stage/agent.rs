@@ -47,6 +47,7 @@ pub fn agent_info(hostname: &str, resources: Resources) -> AgentInfo {
         url: format!("http://{hostname}:5051"),
         resources,
         attributes: BTreeMap::new(),
+        domain: None,
         fuel_per_cpu_second: 0,
         host_mounts: false,
         version: "stage".to_owned(),

@@ -28,6 +28,7 @@ pub(crate) fn config() -> AgentConfig {
         url: "http://host:1".into(),
         resources: Resources::new(4000, 4096 * MIB),
         attributes: BTreeMap::new(),
+        domain: None,
         fuel_per_cpu_second: 1_000_000,
         host_mounts: false,
         version: "0".into(),

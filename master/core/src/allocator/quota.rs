@@ -317,7 +317,8 @@ impl Quotas {
 
     /// Whether a role on this path needs anything: a cheap first look.
     fn lacks_anything(&self, path: &[Place]) -> bool {
-        path.iter().any(|place| !self.nodes[*place].needs.is_empty())
+        path.iter()
+            .any(|place| !self.nodes[*place].needs.is_empty())
     }
 
     /// Whether a client on this path lacks something of this kind that it is guaranteed.

@@ -10,7 +10,8 @@ use nesos_types::role::Role;
 use nesos_types::time::Time;
 
 use super::quota::{Pass, Portion};
-use super::{Allocator, Client, Rules, agent_blocked, portion};
+use super::wishes::Wishes;
+use super::{AgentBlocked, Allocator, Client, Rules, agent_blocked, portion};
 use crate::deadlines::Deadline;
 use crate::decision::Decisions;
 use crate::master::Master;
@@ -114,9 +115,25 @@ impl Master {
         self.allocate_soon();
     }
 
+    /// What keeps an agent's resources from everybody.
+    pub(crate) fn agent_blocked(&self, slot: AgentSlot) -> Option<AgentBlocked> {
+        agent_blocked(&self.agents[slot], &self.offers, |free| {
+            self.allocator.is_worth_it(free, &self.config)
+        })
+    }
+
+    /// Changes which offers a client wants to see.
+    pub(crate) fn set_wishes(&mut self, client: ClientSlot, wishes: Wishes) {
+        if self.allocator.set_wishes(client, wishes) {
+            for slot in self.agents.slots() {
+                self.touch_agent(slot);
+            }
+        }
+    }
+
     /// Tells the allocator that an agent, or what is free on it, has changed.
     pub(crate) fn touch_agent(&mut self, slot: AgentSlot) {
-        let blocked = agent_blocked(&self.agents[slot], &self.offers, &self.config);
+        let blocked = self.agent_blocked(slot);
         let free = blocked.is_none().then_some(&self.agents[slot].free);
         self.allocator.touch(slot, free);
         self.allocate_soon();
@@ -205,6 +222,7 @@ impl Master {
         }
         self.allocator.policy.set_wanting(slot, false);
         self.allocator.policy.remove(slot);
+        self.allocator.set_wishes(slot, Wishes::default());
         let client = self.allocator.clients.remove(slot);
         self.frameworks[client.framework]
             .clients

@@ -1,14 +1,17 @@
 //! How frameworks subscribe, come back, and say what they want.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::{Refusal, SchedulerEvent};
+use nesos_types::offer::Demand;
+use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 
 use super::Framework;
+use crate::allocator::wishes::Wishes;
 use crate::deadlines::Deadline;
 use crate::decision::{Decisions, Happening, Record};
 use crate::event::ConnectionId;
@@ -29,13 +32,83 @@ impl Master {
         suppressed: &BTreeSet<Role>,
         out: &mut Decisions,
     ) {
-        let framework = validate::subscription(&info, suppressed)
-            .map_err(|why| invalid("Subscribe", why))
-            .and_then(|()| self.find_subscriber(current, id, &info));
+        let wishes = wishes_of("Subscribe", &info, suppressed);
+        let framework =
+            wishes.and_then(|wishes| Ok((self.find_subscriber(current, id, &info)?, wishes)));
         match framework {
-            Ok(Some(framework)) => self.resume(framework, connection, info, suppressed, out),
-            Ok(None) => self.admit_framework(connection, info, suppressed, out),
+            Ok((Some(framework), wishes)) => {
+                let wanted = Wanted { suppressed, wishes };
+                self.resume(framework, connection, info, wanted, out);
+            }
+            Ok((None, wishes)) => {
+                let wanted = Wanted { suppressed, wishes };
+                self.admit_framework(connection, info, wanted, out);
+            }
             Err(refusal) => self.refuse_scheduler(connection, refusal, out),
+        }
+    }
+
+    /// A framework changes what it says of itself: all of it, or nothing.
+    pub(crate) fn on_update_framework(
+        &mut self,
+        slot: FrameworkSlot,
+        info: FrameworkInfo,
+        suppressed: &BTreeSet<Role>,
+        out: &mut Decisions,
+    ) {
+        let framework = &self.frameworks[slot];
+        let id = framework.id;
+        let wishes = if framework.info.principal == info.principal {
+            wishes_of("UpdateFramework", &info, suppressed)
+        } else {
+            let why = "the principal of a framework cannot change".to_owned();
+            Err(invalid("UpdateFramework", why))
+        };
+        let wishes = match wishes {
+            Ok(wishes) => wishes,
+            Err(refusal) => return self.answer_refusal(slot, refusal, out),
+        };
+        if *framework.info != info {
+            self.change_framework(slot, info, out);
+        }
+        let left = self.frameworks[slot].offers.clone();
+        for offer in left {
+            let role = &self.allocator.clients[self.offers[offer].client].role;
+            if !self.frameworks[slot].info.roles.contains(role) {
+                self.rescind(offer, out);
+            }
+        }
+        self.set_roles(slot, Wanted { suppressed, wishes }, Filters::Kept);
+        out.observed(Happening::FrameworkUpdated(id));
+    }
+
+    /// A framework says what it waits for.
+    pub(crate) fn on_request(
+        &mut self,
+        slot: FrameworkSlot,
+        demands: Vec<Demand>,
+        out: &mut Decisions,
+    ) {
+        let roles = &self.frameworks[slot].info.roles;
+        if let Err(why) = validate::demands(&demands, roles) {
+            return self.answer_refusal(slot, invalid("Request", why), out);
+        }
+        let mut by_role: BTreeMap<Role, Vec<(Resources, u32)>> = BTreeMap::new();
+        for demand in demands {
+            let of_role = by_role.entry(demand.role).or_default();
+            of_role.push((demand.resources, demand.count));
+        }
+        for (role, client) in self.frameworks[slot].clients.clone() {
+            let demand = by_role.remove(&role).unwrap_or_default();
+            let wishes = &mut self.allocator.clients[client].wishes;
+            wishes.set_demand(Some(demand));
+            self.touch_client(client, true);
+        }
+    }
+
+    fn answer_refusal(&mut self, slot: FrameworkSlot, refusal: Refusal, out: &mut Decisions) {
+        if let Some(connection) = self.frameworks[slot].connection {
+            self.refuse_scheduler(connection, refusal, out);
         }
     }
 
@@ -72,7 +145,7 @@ impl Master {
         &mut self,
         connection: ConnectionId,
         info: FrameworkInfo,
-        suppressed: &BTreeSet<Role>,
+        wanted: Wanted<'_>,
         out: &mut Decisions,
     ) {
         let (framework, info) = (self.ids.framework(), Arc::new(info));
@@ -89,7 +162,7 @@ impl Master {
         let slot = self
             .frameworks
             .insert(Framework::new(framework, info, self.now));
-        self.attach(slot, connection, suppressed, out);
+        self.attach(slot, connection, wanted, out);
     }
 
     fn resume(
@@ -97,7 +170,7 @@ impl Master {
         slot: FrameworkSlot,
         connection: ConnectionId,
         info: FrameworkInfo,
-        suppressed: &BTreeSet<Role>,
+        wanted: Wanted<'_>,
         out: &mut Decisions,
     ) {
         match self.frameworks[slot].connection {
@@ -112,7 +185,7 @@ impl Master {
             self.change_framework(slot, info, out);
         }
         out.observed(Happening::FrameworkUpdated(self.frameworks[slot].id));
-        self.attach(slot, connection, suppressed, out);
+        self.attach(slot, connection, wanted, out);
     }
 
     fn change_framework(&mut self, slot: FrameworkSlot, info: FrameworkInfo, out: &mut Decisions) {
@@ -137,7 +210,7 @@ impl Master {
         &mut self,
         slot: FrameworkSlot,
         connection: ConnectionId,
-        suppressed: &BTreeSet<Role>,
+        wanted: Wanted<'_>,
         out: &mut Decisions,
     ) {
         self.connections.insert(connection, Peer::Scheduler(slot));
@@ -153,22 +226,31 @@ impl Master {
         let later = self.now + heartbeat;
         self.deadlines
             .rearm(&mut framework.deadline, later, Deadline::Framework(slot));
-        self.set_roles(slot, suppressed);
+        for client in self.frameworks[slot].clients.clone().into_values() {
+            self.allocator.clients[client].wishes.set_demand(None);
+        }
+        self.set_roles(slot, wanted, Filters::Forgotten);
         self.repeat_pending(slot, out);
     }
 
-    /// Makes a framework's clients those of its roles. Roles that it left keep what its tasks hold.
-    fn set_roles(&mut self, slot: FrameworkSlot, suppressed: &BTreeSet<Role>) {
+    /// Makes a framework's clients those of its roles. Roles that it left keep what its tasks hold. A role
+    /// that is no longer suppressed forgets its filters, as if it had been revived.
+    fn set_roles(&mut self, slot: FrameworkSlot, mut wanted: Wanted<'_>, filters: Filters) {
         let roles = Arc::clone(&self.frameworks[slot].info);
         for role in &roles.roles {
             self.client_of(slot, role);
         }
         for (role, client) in self.frameworks[slot].clients.clone() {
-            self.clear_client_filters(client);
             let state = &mut self.allocator.clients[client];
             state.connected = true;
             state.subscribed = roles.roles.contains(&role);
-            state.suppressed = suppressed.contains(&role);
+            let before =
+                std::mem::replace(&mut state.suppressed, wanted.suppressed.contains(&role));
+            if filters == Filters::Forgotten || (before && !state.suppressed) {
+                self.clear_client_filters(client);
+            }
+            let wishes = wanted.wishes.remove(&role).unwrap_or_default();
+            self.set_wishes(client, wishes);
             self.touch_client(client, true);
             self.drop_client_if_unused(client);
         }
@@ -285,6 +367,36 @@ impl Master {
             .filter_map(|role| framework.clients.get(role).copied())
             .collect()
     }
+}
+
+/// What a framework wants in its roles.
+struct Wanted<'a> {
+    /// Roles in which it wants no offers.
+    suppressed: &'a BTreeSet<Role>,
+    /// Which offers it wants to see; a role that is not named sees all.
+    wishes: BTreeMap<Role, Wishes>,
+}
+
+/// What becomes of the filters of roles that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Filters {
+    Kept,
+    Forgotten,
+}
+
+/// Reads the wishes out of what a framework says of itself, if all of it makes sense.
+fn wishes_of(
+    call: &str,
+    info: &FrameworkInfo,
+    suppressed: &BTreeSet<Role>,
+) -> Result<BTreeMap<Role, Wishes>, Refusal> {
+    validate::subscription(info, suppressed).map_err(|why| invalid(call, why))?;
+    let wishes = info.offer_filters.iter().map(|(role, filters)| {
+        let wishes = Wishes::new(filters);
+        let wishes = wishes.map_err(|why| invalid(call, format!("role {role}: {why}")))?;
+        Ok((role.clone(), wishes))
+    });
+    wishes.collect()
 }
 
 fn invalid(call: &str, why: String) -> Refusal {

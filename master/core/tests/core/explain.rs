@@ -1,6 +1,7 @@
 //! Explanations: the first rule that blocks, agent by agent.
 
 use expect_test::expect;
+use nesos_master_core::Blocked;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::SchedulerCall;
@@ -107,4 +108,32 @@ fn agents_of_a_recovered_master_are_waited_for() {
         *: AgentRecovered x1"#]]
     .assert_eq(&blocked(&script, 0));
     script.skip();
+}
+
+#[test]
+fn a_shape_tells_apart_where_it_never_fits_and_where_it_does_not_fit_now() {
+    let mut script = Script::new();
+    script.register(2, "small", res(1, 1024));
+    script.register(3, "large", res(8, 8192));
+    script.subscribe(1, "a");
+    let large = script.master.snapshot().offers;
+    let large = large.iter().max_by_key(|offer| offer.resources.cpu_milli);
+    let offer = large.expect("two offers").id;
+    script.launch(1, &[offer], &[task("t", res(5, 1024))]);
+    script.pass(seconds(6));
+    let framework = script.frameworks[0];
+    let shape = res(4, 1024);
+    let explanation = script.master.explain_for(framework, Some(&shape));
+    let rules: Vec<_> = explanation.roles[0]
+        .groups
+        .iter()
+        .map(|group| &group.blocked)
+        .collect();
+    assert!(
+        matches!(
+            rules[..],
+            [Blocked::AgentTooSmall, Blocked::OfferedToYou { .. }]
+        ),
+        "{rules:?}"
+    );
 }

@@ -10,3 +10,4 @@ mod recovery;
 mod roles;
 mod script;
 mod tasks;
+mod wishes;

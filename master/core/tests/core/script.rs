@@ -58,6 +58,7 @@ pub(crate) fn info(hostname: &str, resources: Resources) -> AgentInfo {
         url: String::new(),
         resources,
         attributes: BTreeMap::new(),
+        domain: None,
         fuel_per_cpu_second: 0,
         host_mounts: false,
         version: String::new(),
@@ -206,8 +207,12 @@ impl Script {
 
     /// What came out since the last look.
     pub(crate) fn expect(&mut self, expected: &Expect) {
-        let trace = std::mem::take(&mut self.trace);
-        expected.assert_eq(&trace);
+        expected.assert_eq(&self.take());
+    }
+
+    /// What came out since the last look, as text.
+    pub(crate) fn take(&mut self) -> String {
+        std::mem::take(&mut self.trace)
     }
 
     /// What came out so far is of no interest.

@@ -27,6 +27,7 @@ pub(super) fn response(
     });
     Ok(v1::ExplainResponse {
         summary: summary(explanation, now),
+        next_allocation_us: explanation.next_allocation.map(Time::as_micros),
         blocked: overall.chain(by_role).collect(),
     })
 }
@@ -103,6 +104,26 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "below_minimum",
             "what is left is below the minimum that is worth an offer".into(),
         ),
+        Blocked::AgentTooSmall => (
+            "agent_too_small",
+            "the agent could not hold such a task even if it had nothing else to do".into(),
+        ),
+        Blocked::TooLittleFree => (
+            "too_little_free",
+            "such a task does not fit into what could be offered of it now".into(),
+        ),
+        Blocked::NoDemand => (
+            "no_demand",
+            "the framework has said that it waits for nothing in this role".into(),
+        ),
+        Blocked::Constraint => (
+            "constraint",
+            "the agent is not what the framework's offer constraints want".into(),
+        ),
+        Blocked::NoDemandFits => (
+            "no_demand_fits",
+            "nothing that the framework has said to wait for fits into what is free".into(),
+        ),
         Blocked::QuotaLimit { role } => {
             ("quota_limit", format!("role {role} has reached its limit"))
         }
@@ -135,6 +156,7 @@ mod tests {
         Explanation {
             framework: FrameworkId(1),
             overall,
+            next_allocation: None,
             roles,
         }
     }

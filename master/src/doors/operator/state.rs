@@ -295,6 +295,8 @@ impl<'a> AgentInfos<'a> {
             agent_url: info.map_or_else(String::new, |info| info.url.clone()),
             resources: view.resources.clone(),
             attributes: info.map(|info| info.attributes.clone()).unwrap_or_default(),
+            domain: info.and_then(|info| info.domain.clone()),
+            fuel_per_cpu_second: info.map_or(0, |info| info.fuel_per_cpu_second),
         };
         v1::OfferState {
             offer: Some((&offer).into()),

@@ -130,6 +130,7 @@ async fn a_framework_is_torn_down_and_explained() {
     let framework_id = cluster.schedulers[0].0.to_string();
 
     let explain = v1::ExplainRequest {
+        shape: None,
         framework_id: framework_id.clone(),
     };
     let explained = operator
