@@ -132,6 +132,7 @@ impl<S: Scheduler> Driver<S> {
     }
 
     fn on_inputs(&mut self, inputs: &mut Vec<S::Input>) {
+        self.actions.set_now(self.clock.now());
         for input in inputs.drain(..) {
             self.scheduler.input(&mut self.actions, input);
         }
@@ -167,6 +168,7 @@ impl<S: Scheduler> Driver<S> {
 
     /// Performs what the session decided and what the scheduler then wanted, until neither has more.
     fn perform(&mut self) -> Option<End> {
+        self.actions.set_now(self.clock.now());
         let mut end = None;
         loop {
             let mut outputs = std::mem::take(&mut self.outputs);

@@ -37,11 +37,12 @@
 //! The driver connects and reconnects with growing, jittered delays, subscribes again under the same
 //! id, delivers each status update once and acknowledges it, asks what became of tasks until it has
 //! been answered, and gathers calls into frames. What it decides is in [`session`], a pure state
-//! machine. [`TaskQueue`] is a ready-made scheduler; [`MasterClient`] and [`TaskIo`] are for tools.
+//! machine. [`TaskQueue`] is a ready-made scheduler; [`DelayPolicy`] waits for offers near the data; [`MasterClient`] and [`TaskIo`] are for tools.
 
 mod backoff;
 mod blobs;
 mod client;
+mod delay;
 mod driver;
 mod operator;
 mod outbox;
@@ -55,6 +56,7 @@ mod task_io;
 pub use backoff::Backoff;
 pub use blobs::{BlobError, BlobStat, Blobs, digest_of};
 pub use client::{ConnectError, MasterClient, describe};
+pub use delay::{Choice, DelayPolicy, Preference};
 pub use driver::{Driver, DriverError, Handle};
 pub use operator::Operator;
 pub use queue::{Placement, QueueConfig, QueueEvent, QueueInput, TaskQueue};

@@ -4,7 +4,7 @@
 //! (a smaller task may pass a larger one that does not fit), wants no offers while it has nothing to
 //! launch, and tries again what was dropped through no fault of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
@@ -15,6 +15,7 @@ use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskSta
 use nesos_types::time::Time;
 use tokio::sync::mpsc;
 
+use crate::delay::{DelayPolicy, Preference};
 use crate::scheduler::{Actions, Scheduler};
 
 mod shapes;
@@ -28,6 +29,8 @@ use shapes::Shapes;
 pub enum QueueInput {
     /// Launch these, in this order.
     Submit(Vec<SharedTask>),
+    /// Launch these, in this order, each where it would rather run if the queue's delay allows.
+    SubmitNear(Vec<(SharedTask, Preference)>),
     /// End a task, launched or not.
     Kill(TaskId, Option<Duration>),
     /// Keep offers while there is nothing to launch, or no longer.
@@ -72,6 +75,9 @@ pub struct QueueConfig {
     pub hold_offers: bool,
     /// Tell of each launch by [`QueueEvent::Launched`].
     pub report_launches: bool,
+    /// How long to wait for offers where tasks would rather run; see [`DelayPolicy`]. Zero: their
+    /// preferences order what is launched, and nothing waits.
+    pub delay: Duration,
 }
 
 /// How often a task that was dropped through no fault of its own is tried again.
@@ -89,6 +95,9 @@ const LONG: Filters = Filters::refuse_for(Duration::from_secs(3600));
 pub struct TaskQueue {
     config: QueueConfig,
     waiting: Shapes,
+    /// Tasks with preferences, oldest first. Few beside the others: each offer is held against each.
+    near: Vec<(SharedTask, Preference)>,
+    delay: DelayPolicy,
     launched: HashMap<TaskId, Launched>,
     held: Vec<Offer>,
     events: mpsc::UnboundedSender<QueueEvent>,
@@ -99,9 +108,18 @@ pub struct TaskQueue {
     connected: bool,
 }
 
+/// What is to be launched on an offer.
+#[derive(Debug, Default)]
+struct Chosen {
+    tasks: Vec<(SharedTask, Option<Preference>)>,
+    /// For what is left over; `None` if nothing that waits has a preference.
+    filters: Option<Filters>,
+}
+
 #[derive(Debug)]
 struct Launched {
     task: SharedTask,
+    preference: Option<Preference>,
     attempts: u32,
 }
 
@@ -113,6 +131,8 @@ impl TaskQueue {
         let queue = Self {
             config,
             waiting: Shapes::default(),
+            near: Vec::new(),
+            delay: DelayPolicy::new(config.delay),
             launched: HashMap::new(),
             held: Vec::new(),
             events,
@@ -133,7 +153,7 @@ impl TaskQueue {
     /// How many tasks wait for an offer.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.near.len()
     }
 
     /// How many tasks were launched and have not ended.
@@ -150,24 +170,64 @@ impl TaskQueue {
     /// Launches what fits on the offers that are held, and gives back what is of no use.
     fn use_offers(&mut self, actions: &mut Actions) {
         for offer in std::mem::take(&mut self.held) {
-            let tasks = self.waiting.take_fitting(&offer.resources, MAX_LAUNCH);
+            let Chosen { tasks, filters } = self.choose(actions.now(), &offer);
             if !tasks.is_empty() {
-                self.launch(actions, &offer, tasks);
+                self.launch(actions, &offer, tasks, filters);
             } else if self.config.hold_offers {
                 self.held.push(offer);
             } else {
                 self.filtered = true;
-                actions.decline(vec![offer.id], LONG);
+                actions.decline(vec![offer.id], filters.unwrap_or(LONG));
             }
         }
         self.suppress_if_idle(actions);
     }
 
-    fn launch(&mut self, actions: &mut Actions, offer: &Offer, tasks: Vec<SharedTask>) {
-        for task in &tasks {
+    /// Takes what is to be launched on an offer: tasks with preferences first.
+    fn choose(&mut self, now: Time, offer: &Offer) -> Chosen {
+        let mut chosen = Chosen::default();
+        let mut rest = None;
+        if !self.near.is_empty() {
+            let waiting = self.near.iter();
+            let waiting = waiting.map(|(task, preference)| (&task.resources, preference));
+            let choice = self.delay.choose(now, offer, waiting);
+            let mut left = offer.resources.clone();
+            let places: HashSet<usize> = choice.tasks.into_iter().collect();
+            let mut place = 0..;
+            chosen.tasks = self
+                .near
+                .extract_if(.., |_| place.next().is_some_and(|at| places.contains(&at)))
+                .map(|(task, preference)| (task, Some(preference)))
+                .collect();
+            for (task, _) in &chosen.tasks {
+                left = left.checked_sub(&task.resources).unwrap_or_default();
+            }
+            chosen.filters = (!self.near.is_empty()).then_some(choice.filters);
+            rest = Some(left);
+        }
+        let rest = rest.as_ref().unwrap_or(&offer.resources);
+        let others = self
+            .waiting
+            .take_fitting(rest, MAX_LAUNCH - chosen.tasks.len().min(MAX_LAUNCH));
+        chosen
+            .tasks
+            .extend(others.into_iter().map(|task| (task, None)));
+        chosen
+    }
+
+    fn launch(
+        &mut self,
+        actions: &mut Actions,
+        offer: &Offer,
+        chosen: Vec<(SharedTask, Option<Preference>)>,
+        filters: Option<Filters>,
+    ) {
+        let mut tasks = Vec::with_capacity(chosen.len());
+        for (task, preference) in chosen {
             let attempts = self.launched.get(&task.id).map_or(0, |one| one.attempts) + 1;
             let launched = Launched {
                 task: task.clone(),
+                preference,
                 attempts,
             };
             self.launched.insert(task.id.clone(), launched);
@@ -178,15 +238,20 @@ impl TaskQueue {
                 };
                 self.tell(QueueEvent::Launched(task.id.clone(), placement));
             }
+            tasks.push(task);
         }
         let more_to_come = tasks.len() >= MAX_LAUNCH || self.config.hold_offers;
         self.filtered |= !more_to_come;
-        let filters = if more_to_come { Filters::none() } else { LONG };
+        let filters = if more_to_come {
+            Filters::none()
+        } else {
+            filters.unwrap_or(LONG)
+        };
         actions.launch(offer.id, tasks, filters);
     }
 
     fn suppress_if_idle(&mut self, actions: &mut Actions) {
-        let idle = self.waiting.is_empty() && !self.config.hold_offers;
+        let idle = self.waiting() == 0 && !self.config.hold_offers;
         if idle && self.connected && !self.suppressed {
             self.suppressed = true;
             actions.suppress();
@@ -195,6 +260,11 @@ impl TaskQueue {
 
     fn submit(&mut self, actions: &mut Actions, tasks: Vec<SharedTask>) {
         let new_kind = self.waiting.extend(tasks);
+        self.submitted(actions, new_kind);
+    }
+
+    /// Uses what is at hand for tasks that have come, and asks for more.
+    fn submitted(&mut self, actions: &mut Actions, new_kind: bool) {
         self.use_offers(actions);
         // With a new kind of task waiting, filters that were set without it are too wide.
         if self.suppressed || new_kind {
@@ -203,7 +273,7 @@ impl TaskQueue {
     }
 
     fn want_offers(&mut self, actions: &mut Actions) {
-        if self.waiting.is_empty() || !(self.suppressed || self.filtered) {
+        if self.waiting() == 0 || !(self.suppressed || self.filtered) {
             return;
         }
         self.suppressed = false;
@@ -212,7 +282,9 @@ impl TaskQueue {
     }
 
     fn kill(&mut self, actions: &mut Actions, task: TaskId, grace: Option<Duration>) {
-        if !self.waiting.remove(&task) {
+        let near = self.near.iter().position(|(waiting, _)| waiting.id == task);
+        let waited = near.map(|at| self.near.remove(at)).is_some() || self.waiting.remove(&task);
+        if !waited {
             actions.kill(task, grace);
             return;
         }
@@ -233,7 +305,13 @@ impl TaskQueue {
         if !is_worth_retrying(status) || launched.attempts >= MAX_ATTEMPTS {
             return false;
         }
-        self.waiting.extend([launched.task.clone()]);
+        let task = launched.task.clone();
+        match launched.preference.clone() {
+            Some(preference) => self.near.push((task, preference)),
+            None => {
+                self.waiting.extend([task]);
+            }
+        }
         true
     }
 }
@@ -304,6 +382,10 @@ impl Scheduler for TaskQueue {
     fn input(&mut self, actions: &mut Actions, input: QueueInput) {
         match input {
             QueueInput::Submit(tasks) => self.submit(actions, tasks),
+            QueueInput::SubmitNear(tasks) => {
+                self.near.extend(tasks);
+                self.submitted(actions, true);
+            }
             QueueInput::Kill(task, grace) => self.kill(actions, task, grace),
             QueueInput::HoldOffers(hold) => {
                 self.config.hold_offers = hold;

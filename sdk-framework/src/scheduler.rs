@@ -9,6 +9,7 @@ use nesos_types::message::{Refusal, SchedulerCall};
 use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskStatus};
+use nesos_types::time::Time;
 
 /// A framework's decisions.
 ///
@@ -69,9 +70,21 @@ pub trait Scheduler: Send {
 pub struct Actions {
     calls: Vec<SchedulerCall>,
     stop: bool,
+    now: Time,
 }
 
 impl Actions {
+    /// The time, as the driver sees it: it never runs backwards.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Tells the time. For drivers, and for tests that drive a scheduler by hand.
+    pub fn set_now(&mut self, now: Time) {
+        self.now = now;
+    }
+
     /// Does these operations with these offers, all of one agent and one role. What is left over is
     /// declined with the filters.
     pub fn accept(

@@ -1,4 +1,5 @@
 //! Tests of the whole cluster: acceptance, simulation and end to end.
 
+pub mod locality;
 pub mod sim;
 pub mod stage;

@@ -119,6 +119,7 @@ impl Conduct {
         let (queue, events) = TaskQueue::new(QueueConfig {
             hold_offers: true,
             report_launches: true,
+            ..QueueConfig::default()
         });
         let (driver, handle) = Driver::new(queue, master.clone(), SessionConfig::new(info));
         let mut blobs = master.blobs();

@@ -35,10 +35,6 @@ impl Shapes {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Appends tasks; answers whether a kind came that was not waiting before.
     pub(super) fn extend(&mut self, tasks: impl IntoIterator<Item = SharedTask>) -> bool {
         let mut new_kind = false;

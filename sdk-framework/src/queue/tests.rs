@@ -52,6 +52,7 @@ impl Bench {
         let config = QueueConfig {
             hold_offers,
             report_launches: false,
+            ..QueueConfig::default()
         };
         let (queue, events) = TaskQueue::new(config);
         let mut bench = Self { queue, events };
@@ -222,4 +223,36 @@ fn holding_can_be_ended_and_begun_again() {
     };
     assert_eq!(bench.act(hold(false)), ["decline 1 3600s", "suppress"]);
     assert_eq!(bench.act(hold(true)), ["revive"]);
+}
+
+#[test]
+fn tasks_with_preferences_wait_for_their_place_and_others_do_not() {
+    let mut bench = Bench::new(false);
+    let near = |task: SharedTask, agent: u128| (task, Preference::agents([AgentId(agent)]));
+    let delay = Duration::from_secs(5);
+    bench.queue.delay = DelayPolicy::new(delay);
+    let now = Time::ZERO + Duration::from_secs(100);
+    let mut at = |seconds: u64, act: &mut dyn FnMut(&mut TaskQueue, &mut Actions)| {
+        let mut actions = Actions::default();
+        actions.set_now(now + Duration::from_secs(seconds));
+        act(&mut bench.queue, &mut actions);
+        actions.drain().map(|call| brief(&call)).collect::<Vec<_>>()
+    };
+    at(0, &mut |queue, actions| {
+        let tasks = vec![near(task("x", 1000), 7), near(task("y", 1000), 8)];
+        queue.input(actions, QueueInput::SubmitNear(tasks));
+        queue.input(actions, QueueInput::Submit(vec![task("z", 1000)]));
+    });
+    let mut offered = |seconds: u64, agent: u128, cpus: u64| {
+        at(seconds, &mut |queue, actions| {
+            let mut offer = offer(agent, cpus * 1000);
+            offer.agent = AgentId(agent);
+            queue.offers(actions, vec![offer]);
+        })
+    };
+    assert_eq!(offered(0, 9, 4), ["accept 9 z 5s"]);
+    assert_eq!(offered(1, 9, 4), ["decline 9 4s"]);
+    assert_eq!(offered(2, 7, 1), ["accept 7 x 5s"]);
+    assert_eq!(offered(6, 9, 4), ["decline 9 5s"]);
+    assert_eq!(offered(11, 9, 4)[0], "accept 9 y 3600s");
 }

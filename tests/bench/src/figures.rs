@@ -7,6 +7,7 @@ use crate::figure::Report;
 
 mod allocation;
 mod cpu_share;
+mod delay;
 mod density;
 mod idle;
 mod latency;
@@ -69,6 +70,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "allocation",
         about: "What the master's decisions cost, on the core alone",
         run: allocation::run,
+    },
+    Benchmark {
+        name: "delay",
+        about: "Tasks that run where their data is, against how long frameworks wait",
+        run: delay::run,
     },
     Benchmark {
         name: "sim",
