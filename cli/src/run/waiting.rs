@@ -18,7 +18,7 @@ pub(super) async fn why(
     if let Some(why) = impossible(&agents, wanted) {
         return Some(why);
     }
-    let explanation = operator.explain(framework, None).await.ok()?;
+    let explanation = operator.explain(framework, Some(wanted)).await.ok()?;
     Some(format!(
         "waiting for an offer of {wanted}: {}",
         explanation.summary

@@ -290,6 +290,15 @@ pub(crate) struct Rules<'a> {
     pub(crate) pass: Pass,
 }
 
+impl From<QuotaBlocked> for Blocked {
+    fn from(blocked: QuotaBlocked) -> Self {
+        match blocked {
+            QuotaBlocked::Limit(role) => Self::QuotaLimit { role },
+            QuotaBlocked::HeldBack | QuotaBlocked::Met => Self::Headroom,
+        }
+    }
+}
+
 fn portion(
     client: &Client,
     quotas: &Quotas,
@@ -302,10 +311,7 @@ fn portion(
     }
     let portion = quotas
         .portion(&client.quotas, &agent.free, rules.pass)
-        .map_err(|blocked| match blocked {
-            QuotaBlocked::Limit(role) => Blocked::QuotaLimit { role },
-            QuotaBlocked::HeldBack | QuotaBlocked::Met => Blocked::Headroom,
-        })?;
+        .map_err(Blocked::from)?;
     let resources = portion.of(&agent.free);
     if let Some(blocked) = client.wishes.resources_blocked(resources, rules.config) {
         return Err(blocked);

@@ -9,7 +9,7 @@ use nesos_types::time::Time;
 use serde::Serialize;
 
 use crate::allocator::quota::Pass;
-use crate::allocator::{AgentBlocked, Rules};
+use crate::allocator::{AgentBlocked, Client, Rules};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
@@ -183,25 +183,33 @@ impl Master {
                 self.agent_blocked(agent)
                     .map(|blocked| self.put(blocked, client.framework))
             })
+            .or_else(|| shape.and_then(|shape| self.shape_blocked(client, agent, shape)))
             .or_else(|| {
                 let rules = Rules {
                     config: &self.config,
                     now: self.now,
                     pass: Pass::Everybody,
                 };
-                let portion = self
-                    .allocator
-                    .portion(slot, agent, &self.agents[agent], &rules);
-                match (portion, shape) {
-                    (Err(blocked), _) => Some(blocked),
-                    (Ok(portion), Some(shape)) => {
-                        let fits = portion.of(&self.agents[agent].free).contains(shape);
-                        (!fits).then_some(Blocked::TooLittleFree)
-                    }
-                    (Ok(_), None) => None,
-                }
+                let agent_now = &self.agents[agent];
+                let portion = self.allocator.portion(slot, agent, agent_now, &rules);
+                portion.err()
             })
             .unwrap_or(Blocked::NextInLine)
+    }
+
+    /// What keeps a task of this shape from an agent that has something to offer.
+    fn shape_blocked(
+        &self,
+        client: &Client,
+        agent: AgentSlot,
+        shape: &Resources,
+    ) -> Option<Blocked> {
+        let quotas = &self.allocator.quotas;
+        let blocked = quotas.shape_blocked(&client.quotas, shape);
+        blocked.map(Blocked::from).or_else(|| {
+            let fits = self.agents[agent].free.contains(shape);
+            (!fits).then_some(Blocked::TooLittleFree)
+        })
     }
 
     /// What keeps an agent from everybody, as said to one framework.

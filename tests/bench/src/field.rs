@@ -13,7 +13,7 @@ use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
-use nesos_types::offer::{Filters, Offer, Operation};
+use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::resources::{Amounts, Resources, Scalar};
 use nesos_types::role::{Role, RoleChange};
 use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskState, TaskStatus};
@@ -184,34 +184,28 @@ impl Field {
 
     /// A framework starts one task on all of an offer; answers the task.
     pub(crate) fn launch(&mut self, framework: usize, offer: &Offer) -> SharedTask {
-        self.launch_part(
-            framework,
-            offer,
-            offer.resources.clone(),
-            Filters::default(),
-        )
+        self.timed_launch(framework, offer).0
     }
 
-    /// A framework starts one task on a part of an offer.
-    pub(crate) fn launch_part(
+    /// The same; answers how long the core took, too.
+    pub(crate) fn timed_launch(
         &mut self,
         framework: usize,
         offer: &Offer,
-        resources: Resources,
-        filters: Filters,
-    ) -> SharedTask {
+    ) -> (SharedTask, Duration) {
         self.next_task += 1;
         let id = format!("task-{}", self.next_task)
             .parse()
             .expect("a good id");
-        let task = SharedTask::new(TaskInfo::new(id, Digest([1; 32]), resources));
+        let info = TaskInfo::new(id, Digest([1; 32]), offer.resources.clone());
+        let task = SharedTask::new(info);
         let accept = SchedulerCall::Accept {
             offers: vec![offer.id],
             operations: vec![Operation::Launch(vec![task.clone()])],
-            filters,
+            filters: Filters::default(),
         };
-        self.call(framework, accept);
-        task
+        let took = self.call(framework, accept);
+        (task, took)
     }
 
     /// What an agent says when a task has finished.
@@ -234,19 +228,35 @@ impl Field {
     }
 
     /// A framework has dealt with the last thing that an agent said of a task.
-    pub(crate) fn acknowledge(&mut self, agent: usize, framework: usize, task: &SharedTask) {
+    pub(crate) fn acknowledge(
+        &mut self,
+        agent: usize,
+        framework: usize,
+        task: &SharedTask,
+    ) -> Duration {
         let acknowledge = SchedulerCall::Acknowledge {
             agent: self.agents[agent].id.expect("it has registered"),
             task: task.id.clone(),
             update: UpdateId(u128::from(self.next_task)),
         };
-        self.call(framework, acknowledge);
+        self.call(framework, acknowledge)
+    }
+
+    /// A framework says that it waits for more than any agent has.
+    pub(crate) fn demand_too_much(&mut self, framework: usize) {
+        let demand = Demand {
+            role: format!("role{framework}").parse().expect("a good name"),
+            resources: Resources::new(1_000_000_000, 0),
+            count: 1,
+        };
+        let demands = vec![demand];
+        self.call(framework, SchedulerCall::Request { demands });
     }
 
     /// A framework calls.
-    pub(crate) fn call(&mut self, framework: usize, call: SchedulerCall) {
+    pub(crate) fn call(&mut self, framework: usize, call: SchedulerCall) -> Duration {
         let connection = self.frameworks[framework].connection;
-        self.hear(Event::SchedulerCalled(connection, call));
+        self.hear(Event::SchedulerCalled(connection, call))
     }
 
     /// An operator guarantees each of these roles one CPU, and allows it a hundred.

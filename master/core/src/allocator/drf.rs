@@ -130,6 +130,9 @@ pub(crate) struct Drf {
     /// Nodes that may have to move among their siblings.
     marked: Vec<NodeSlot>,
     turn: u64,
+    /// Every client that wants something, in order, as the last one found them who went through all and
+    /// found no taker. The next can go along this list as long as nothing has changed.
+    nobody_took: Option<Vec<ClientSlot>>,
 }
 
 impl Drf {
@@ -147,6 +150,7 @@ impl Drf {
             total_changed: false,
             marked: Vec::new(),
             turn: 0,
+            nobody_took: None,
         }
     }
 
@@ -194,6 +198,7 @@ impl Drf {
 
     /// Applies a change to a client's leaf and everything above it.
     fn change(&mut self, client: ClientSlot, mut change: impl FnMut(&mut Node)) {
+        self.nobody_took = None;
         let mut next = Some(self.leaf(client));
         while let Some(slot) = next {
             let node = &mut self.nodes[slot];
@@ -227,6 +232,7 @@ impl Drf {
     /// Puts marked nodes where they belong among their siblings.
     fn settle(&mut self) {
         if std::mem::take(&mut self.total_changed) && !self.total.is_proportional_to(&self.basis) {
+            self.nobody_took = None;
             self.basis.clone_from(&self.total);
             self.mark_all();
         }
@@ -250,6 +256,14 @@ impl Drf {
             before.map(|before| order.remove(&before));
             rank.map(|rank| order.insert(rank));
         }
+    }
+
+    /// Notes that a client is served now.
+    fn serve(&mut self, client: ClientSlot) -> ClientSlot {
+        self.turn += 1;
+        let turn = self.turn;
+        self.change(client, |node| node.served = turn);
+        client
     }
 
     fn first_taker(
@@ -284,6 +298,7 @@ impl Policy for Drf {
             Order::Fair => 0,
             Order::Priority => settings.priority,
         };
+        self.nobody_took = None;
         self.settings
             .insert(role.clone(), (settings.weight, priority));
         if let Some(slot) = self.role_node(role) {
@@ -340,11 +355,19 @@ impl Policy for Drf {
 
     fn next(&mut self, takes: &mut dyn FnMut(ClientSlot) -> bool) -> Option<ClientSlot> {
         self.settle();
-        let client = self.first_taker(self.root, takes)?;
-        self.turn += 1;
-        let turn = self.turn;
-        self.change(client, |node| node.served = turn);
-        Some(client)
+        if let Some(all) = &self.nobody_took {
+            let taker = all.iter().copied().find(|client| takes(*client))?;
+            return Some(self.serve(taker));
+        }
+        let mut asked = Vec::new();
+        let taker = self.first_taker(self.root, &mut |client| {
+            asked.push(client);
+            takes(client)
+        });
+        if taker.is_none() {
+            self.nobody_took = Some(asked);
+        }
+        taker.map(|client| self.serve(client))
     }
 
     fn held(&self, client: ClientSlot) -> &Quantities {
@@ -356,6 +379,15 @@ impl Policy for Drf {
     }
 
     fn check_invariants(&self) {
+        if let Some(all) = &self.nobody_took {
+            let mut asked = Vec::new();
+            self.first_taker(self.root, &mut |client| {
+                asked.push(client);
+                false
+            });
+            let changed = !self.marked.is_empty() || self.total_changed;
+            assert!(changed || *all == asked, "the list is that of the tree");
+        }
         for (slot, node) in self.nodes.iter() {
             let ranks = node.children.values().filter_map(|child| {
                 let child = &self.nodes[*child];

@@ -260,6 +260,15 @@ impl Quotas {
         Ok(part.map_or(Portion::All, Portion::Part))
     }
 
+    /// What would keep a task of this shape from a client on this path on every agent.
+    pub(crate) fn shape_blocked(&self, path: &[Place], shape: &Resources) -> Option<QuotaBlocked> {
+        shape.scalars().find_map(|(kind, wanted)| {
+            let allowance = self.allowance(path, &kind);
+            let (most, blocked) = self.most(path, &kind, allowance, Pass::Everybody);
+            (most < u128::from(wanted)).then_some(blocked)
+        })
+    }
+
     /// The most of one kind that a client on this path may have now, and what would be to blame.
     fn most(
         &self,

@@ -85,8 +85,12 @@ impl Master {
         Some((client, found?))
     }
 
-    /// While somebody wants what is there and does not get it, a cycle looks at it from time to time.
+    /// While somebody wants what is there and quotas keep it from them, a cycle looks at it from time to
+    /// time. Nothing else can change without the allocator's being told.
     fn arm_cycle(&mut self) {
+        if self.allocator.quotas.is_empty() {
+            return;
+        }
         let wanted = !self.allocator.idle.is_empty() && self.allocator.policy.anyone_wanting();
         if wanted && self.allocator.cycle_at.is_none() {
             let at = self.now + self.config.allocation_interval;
