@@ -5,18 +5,18 @@ use std::time::Duration;
 use nesos_tests::sim::{Faults, Options, run, seed_or};
 
 #[test]
-fn a_thousand_agents_without_faults() {
-    let options = Options::new(seed_or(1), 1000, 20, 500).checked_every(20_000);
+fn thousands_of_agents_without_faults() {
+    let options = Options::new(seed_or(1), 5000, 20, 500).checked_every(20_000);
     let outcome = run(&options);
     assert_eq!(outcome.jobs_done, 10_000);
     assert_eq!(outcome.attempts, 10_000, "each job took one task");
 }
 
 #[test]
-fn a_thousand_agents_through_all_faults() {
+fn thousands_of_agents_through_all_faults() {
     let every = Duration::from_secs(1);
     let faults = Faults::all(every, Duration::from_secs(300));
-    let options = Options::new(seed_or(2), 1000, 20, 500).with_faults(faults);
+    let options = Options::new(seed_or(2), 5000, 20, 500).with_faults(faults);
     let outcome = run(&options.checked_every(20_000));
     assert_eq!(outcome.jobs_done, 10_000);
     assert!(outcome.faults > 100);
