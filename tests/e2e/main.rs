@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod kernels;
 mod limits;
+mod roles;
 mod streams;
 mod threads;
 mod wasip1;
