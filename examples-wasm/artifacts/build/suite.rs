@@ -7,6 +7,9 @@ use fs_err as fs;
 
 use crate::toolchain::Toolchain;
 
+/// The target without a system interface.
+const BARE_TARGET: &str = "wasm32-unknown-unknown";
+
 /// A set of guests built alike, and a module of the generated code.
 pub(crate) struct Suite {
     /// What the generated module is called.
@@ -28,6 +31,9 @@ enum Source {
         target: &'static str,
         folder: &'static str,
     },
+    /// A folder of a package whose examples cargo builds for the target that has no system interface;
+    /// what comes out is made a component afterwards, and so imports nothing but what its world names.
+    Components { folder: &'static str },
     /// A folder of modules in the text format.
     Text { folder: &'static str },
 }
@@ -86,6 +92,11 @@ pub(crate) const SUITES: &[Suite] = &[
         },
     },
     Suite {
+        name: "policies",
+        about: "Allocation policies: components of the world `nesos:policy`.",
+        source: Source::Components { folder: "policies" },
+    },
+    Suite {
         name: "handwritten",
         about: "Small modules written by hand, each for one feature of WebAssembly.",
         source: Source::Text {
@@ -104,7 +115,9 @@ impl Suite {
     pub(crate) fn folders(&self) -> Vec<&'static str> {
         match self.source {
             Source::Programs { folders, .. } => folders.to_vec(),
-            Source::Examples { folder, .. } | Source::Text { folder } => vec![folder],
+            Source::Examples { folder, .. }
+            | Source::Components { folder }
+            | Source::Text { folder } => vec![folder],
         }
     }
 
@@ -125,6 +138,12 @@ impl Suite {
                 let built = cargo.build(target, &[folder], "--examples")?;
                 let sources = workspace.join(folder).join("examples");
                 self.find_built([sources], &built.join("examples"))
+            }
+            Source::Components { folder } => {
+                let built = cargo.build(BARE_TARGET, &[folder], "--examples")?;
+                let sources = workspace.join(folder).join("examples");
+                let modules = self.find_built([sources], &built.join("examples"))?;
+                componentize(modules, &out.join(folder))
             }
             Source::Text { folder } => self.assemble(&workspace.join(folder), &out.join(folder)),
         }
@@ -171,6 +190,22 @@ impl Suite {
             wasm,
         })
     }
+}
+
+/// Makes components of modules that carry a description of their world.
+fn componentize(modules: Vec<Guest>, out: &Path) -> Result<Vec<Guest>> {
+    fs::create_dir_all(out)?;
+    let component = |guest: Guest| {
+        let component = wit_component::ComponentEncoder::default()
+            .validate(true)
+            .module(&fs::read(&guest.wasm)?)
+            .and_then(|mut encoder| encoder.encode())
+            .with_context(|| format!("{} as a component", guest.name))?;
+        let wasm = out.join(&guest.name).with_extension("wasm");
+        fs::write(&wasm, component)?;
+        Ok(Guest { wasm, ..guest })
+    };
+    modules.into_iter().map(component).collect()
 }
 
 fn files_with(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {

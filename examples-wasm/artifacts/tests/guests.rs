@@ -19,7 +19,7 @@ fn guests_of_core_suites_are_modules() {
 
 #[test]
 fn guests_of_component_suites_are_components() {
-    for guest in of_suites(&["wasip2", "wasip3"]) {
+    for guest in of_suites(&["policies", "wasip2", "wasip3"]) {
         assert!(bytes(guest).starts_with(COMPONENT), "{guest:?}");
     }
 }
@@ -44,6 +44,23 @@ fn function_names_stay_in_for_backtraces() {
     let module = bytes(find("wasip1", "trap_unreachable"));
     for function in ["outer", "middle", "innermost"] {
         assert!(contains(&module, function.as_bytes()), "{function}");
+    }
+}
+
+#[test]
+fn policies_import_nothing() {
+    for guest in of_suites(&["policies"]) {
+        let component = bytes(guest);
+        // What is inside it imports from it; the component itself is all that the host sees.
+        let mut depth = 0;
+        for payload in wasmparser::Parser::new(0).parse_all(&component) {
+            match payload.expect("a valid component") {
+                wasmparser::Payload::Version { .. } => depth += 1,
+                wasmparser::Payload::End(_) => depth -= 1,
+                wasmparser::Payload::ComponentImportSection(_) => assert!(depth > 1, "{guest:?}"),
+                _ => {}
+            }
+        }
     }
 }
 
