@@ -138,6 +138,20 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<BundleInfo, InspectError> {
     found.into_info()
 }
 
+/// What a component says of itself, whatever its world.
+pub(crate) struct Interface {
+    pub(crate) is_component: bool,
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<String>,
+}
+
+/// Validates a bundle within the caps of [`inspect`] and says what it imports and exports. Unlike there
+/// it need not be a command.
+pub(crate) fn interface(bytes: &[u8]) -> Result<Interface, InspectError> {
+    check_magic(bytes)?;
+    Ok(scan::scan(bytes)?.into_interface())
+}
+
 fn check_magic(bytes: &[u8]) -> Result<(), InspectError> {
     const MAGIC: &[u8] = b"\0asm";
     if bytes.is_empty() {

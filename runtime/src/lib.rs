@@ -20,6 +20,7 @@ mod guest;
 mod inspect;
 mod limits;
 mod module_cache;
+mod policy;
 mod program;
 mod runtime;
 mod sandbox;
@@ -35,6 +36,7 @@ pub use inspect::{
     BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect, inspect_bytes,
 };
 pub use module_cache::{ModuleCache, ModuleCacheError};
+pub use policy::{MAX_POLICY_BYTES, PolicyComponent, PolicyError, PolicyStop};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use sandbox::{Observer, Sandbox, SandboxSpec};
 pub use wasi::{DiskQuota, RetainedOutput, Stdin, Stdout};

@@ -9,7 +9,7 @@ use wasmparser::{
 use super::imports::{
     WASI_0_1_MODULE, missing_function, missing_interface, missing_of_module, wasi_package,
 };
-use super::{BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion};
+use super::{BundleInfo, BundleKind, InspectError, Interface, MissingImport, WasiVersion};
 
 /// Functions in all modules of a bundle together. The largest programs that we know have 200,000.
 const MAX_FUNCTIONS: u64 = 500_000;
@@ -222,6 +222,15 @@ impl Found {
             TypeRef::Table(_) | TypeRef::Global(_) | TypeRef::Tag(_) => {
                 self.missing.push(missing_of_module(module, name));
             }
+        }
+    }
+
+    /// What is imported and exported.
+    pub(super) fn into_interface(self) -> Interface {
+        Interface {
+            is_component: self.is_component,
+            imports: self.imports,
+            exports: self.exports,
         }
     }
 
