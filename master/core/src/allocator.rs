@@ -22,6 +22,7 @@ use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, Table};
 
 pub(crate) mod drf;
 pub(crate) mod filters;
+pub(crate) mod plugin;
 pub(crate) mod policy;
 pub(crate) mod quantities;
 pub(crate) mod quota;

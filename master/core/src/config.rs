@@ -2,19 +2,31 @@
 //! field says otherwise.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleSettings, Weight};
+use serde::{Deserialize, Serialize};
 
 /// The policies that are built in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BuiltInPolicy {
     /// Hierarchical weighted dominant resource fairness.
     #[default]
     Drf,
     /// Roles of higher priority first, always; dominant resource fairness within one priority.
     Priority,
+}
+
+impl fmt::Display for BuiltInPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Drf => "drf",
+            Self::Priority => "priority",
+        })
+    }
 }
 
 /// The constants of a master's decisions.

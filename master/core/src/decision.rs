@@ -13,6 +13,8 @@ use nesos_types::time::Time;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{ConnectionId, RequestId};
+use crate::policy::PolicyChoice;
+use crate::snapshot::PolicyView;
 
 /// What the master decided. The driver makes the records durable and only then performs the effects,
 /// both in order. It may gather the decisions of many events before it does so.
@@ -118,6 +120,11 @@ pub enum Record {
         /// All that is decided about it.
         settings: RoleSettings,
     },
+    /// An operator has chosen who decides in which order frameworks are served.
+    PolicySet {
+        /// The choice.
+        policy: PolicyChoice,
+    },
     /// A subject is to be forgotten, because there are too many of its kind, or because there is
     /// nothing to say about it any more. The store drops it.
     Forgotten(Subject),
@@ -134,6 +141,7 @@ impl Record {
             | Self::AgentUnreachable { agent, .. }
             | Self::AgentRemoved { agent, .. } => Subject::Agent(*agent),
             Self::RoleChanged { role, .. } => Subject::Role(role.clone()),
+            Self::PolicySet { .. } => Subject::Policy,
             Self::Forgotten(subject) => subject.clone(),
         }
     }
@@ -149,6 +157,8 @@ pub enum Subject {
     Agent(AgentId),
     /// A role.
     Role(Role),
+    /// The policy; there is one.
+    Policy,
 }
 
 impl fmt::Display for Subject {
@@ -158,6 +168,7 @@ impl fmt::Display for Subject {
             Self::Agent(id) => id.fmt(f),
             // Set apart from the ids, whatever the role is called.
             Self::Role(role) => write!(f, "role/{role}"),
+            Self::Policy => f.write_str("policy"),
         }
     }
 }
@@ -207,6 +218,9 @@ pub enum Happening {
     AgentRemoved(AgentId),
     /// An operator has decided something about a role.
     RoleChanged(Role),
+    /// Another policy decides in which order frameworks are served, or a plug-in has failed and DRF
+    /// decides in its place.
+    PolicyChanged(PolicyView),
     /// A framework subscribed for the first time.
     FrameworkAdded {
         /// The framework.

@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal, SchedulerCall, SchedulerEvent};
-use nesos_types::role::RoleSettings;
 use nesos_types::time::Time;
 
 use crate::agents::{Agent, Agents, Link};
 use crate::allocator::Allocator;
-use crate::allocator::drf::Drf;
 use crate::config::MasterConfig;
 use crate::deadlines::{Deadline, Deadlines};
 use crate::decision::{Decisions, Effect, OperatorReply, Record};
@@ -18,6 +16,7 @@ use crate::event::{ConnectionId, Event, OperatorRequest, RequestId};
 use crate::frameworks::{CompletedFramework, Framework, Frameworks};
 use crate::ids::IdSource;
 use crate::offers::Offers;
+use crate::policy::{configure_policy, initial_policy};
 use crate::registry::{AgentFact, FrameworkFact, Registry};
 use crate::stats::Stats;
 use crate::table::{AgentSlot, FrameworkSlot, Table};
@@ -73,7 +72,7 @@ impl Master {
         records
             .into_iter()
             .for_each(|record| registry.apply(&record));
-        let policy = Box::new(Drf::new(config.policy.into()));
+        let policy = initial_policy(&config, &registry, now);
         let mut master = Self {
             config,
             now,
@@ -96,16 +95,8 @@ impl Master {
     }
 
     fn restore_roles(&mut self) {
-        for (role, weight) in &self.config.weights {
-            let settings = RoleSettings {
-                weight: *weight,
-                ..RoleSettings::default()
-            };
-            self.allocator.policy.configure(role, &settings);
-        }
-        for (role, settings) in self.registry.roles() {
-            self.allocator.policy.configure(role, settings);
-        }
+        let policy = self.allocator.policy.as_mut();
+        configure_policy(policy, &self.config, &self.registry);
         self.rebuild_quotas();
     }
 

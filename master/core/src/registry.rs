@@ -11,6 +11,7 @@ use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 
 use crate::decision::{Record, Subject};
+use crate::policy::PolicyChoice;
 
 /// What is durably known of a framework.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Registry {
     agents: BTreeMap<AgentId, AgentFact>,
     /// What operators have decided of roles.
     roles: BTreeMap<Role, RoleSettings>,
+    /// The policy that operators have chosen, if they have.
+    policy: Option<PolicyChoice>,
     /// Subjects that are no longer live, oldest first: the order in which they are forgotten.
     retired_frameworks: BTreeSet<(Time, FrameworkId)>,
     retired_agents: BTreeSet<(Time, AgentId)>,
@@ -110,6 +113,7 @@ impl Registry {
             Record::RoleChanged { role, settings } => {
                 self.roles.insert(role.clone(), settings.clone());
             }
+            Record::PolicySet { policy } => self.policy = Some(policy.clone()),
             Record::Forgotten(_) => {}
         }
     }
@@ -145,6 +149,7 @@ impl Registry {
             Subject::Role(role) => {
                 self.roles.remove(role);
             }
+            Subject::Policy => self.policy = None,
         }
     }
 
@@ -174,6 +179,11 @@ impl Registry {
     /// Roles about which operators have decided something.
     pub(crate) fn roles(&self) -> &BTreeMap<Role, RoleSettings> {
         &self.roles
+    }
+
+    /// The policy that operators have chosen, if they have.
+    pub(crate) fn policy(&self) -> Option<&PolicyChoice> {
+        self.policy.as_ref()
     }
 
     pub(crate) fn frameworks(&self) -> impl Iterator<Item = (FrameworkId, &FrameworkFact)> {

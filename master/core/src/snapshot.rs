@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
+use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
 use nesos_types::limits::Usage;
@@ -13,6 +14,7 @@ use nesos_types::task::{SharedTask, TaskReason, TaskState};
 use nesos_types::time::Time;
 use serde::Serialize;
 
+use crate::config::BuiltInPolicy;
 use crate::stats::Stats;
 
 mod build;
@@ -30,6 +32,8 @@ pub struct Snapshot {
     pub completed_frameworks: Vec<FrameworkView>,
     /// Roles that somebody subscribes in or holds something of, by name.
     pub roles: Vec<RoleView>,
+    /// Who decides in which order frameworks are served.
+    pub policy: PolicyView,
     /// Outstanding offers, by id.
     pub offers: Vec<OfferView>,
     /// Plain counters since the master started.
@@ -146,6 +150,27 @@ pub struct RoleView {
     pub dominant_share: f64,
     /// Frameworks that subscribe in it or hold something of it, by id.
     pub frameworks: Vec<FrameworkId>,
+}
+
+/// The policy as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyView {
+    /// Its name: `drf` or `priority`, or what a plug-in was called when it was set.
+    pub name: String,
+    /// The plug-in's component; `None` if the policy is built in.
+    pub digest: Option<Digest>,
+    /// Why the plug-in decides no more, and DRF does; `None` while all is well.
+    pub fault: Option<String>,
+}
+
+impl PolicyView {
+    pub(crate) fn built_in(policy: BuiltInPolicy) -> Self {
+        Self {
+            name: policy.to_string(),
+            digest: None,
+            fault: None,
+        }
+    }
 }
 
 /// An offer as operators see it.

@@ -36,6 +36,12 @@ pub struct Stats {
     pub updates_held_back: u64,
     /// Acknowledgements passed on to agents.
     pub acknowledgements: u64,
+    /// Turns that policy plug-ins were asked for.
+    pub policy_turns: u64,
+    /// Fuel that policy plug-ins used.
+    pub policy_fuel: u64,
+    /// Policy plug-ins that were put aside for a fault.
+    pub policy_faults: u64,
     /// Agents that became unreachable.
     pub agents_lost: u64,
     /// Frameworks that were removed.

@@ -1,11 +1,15 @@
 //! Properties of the allocator that hold whatever happens: nothing is given twice, nobody starves, and
 //! the four properties of dominant resource fairness (Ghodsi et al., NSDI 2011).
 
+#[path = "properties/fair_guest.rs"]
+mod fair_guest;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nesos_master_core::{
-    ConnectionId, Decisions, Effect, Event, Master, MasterConfig, Snapshot, Weight,
+    ConnectionId, Decisions, Effect, Event, Master, MasterConfig, NewPolicy, PolicyGuest, Snapshot,
+    Weight,
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
@@ -17,6 +21,8 @@ use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskInfo};
 use nesos_types::time::Time;
 use proptest::prelude::*;
+
+use fair_guest::FairGuest;
 
 /// What one task of a framework wants: CPUs, and memory in GiB.
 type Demand = (u64, u64);
@@ -107,6 +113,18 @@ impl Cluster {
                 self.offers.entry(framework).or_default().extend(offers);
             }
         }
+    }
+
+    /// A plug-in decides from now on.
+    fn set_plugin(&mut self, guest: Box<dyn PolicyGuest>) {
+        let plugin = NewPolicy::Plugin {
+            name: "plug-in".to_owned(),
+            digest: Digest([0; 32]),
+            guest,
+        };
+        let mut out = Decisions::default();
+        self.master.set_policy(self.now, plugin, &mut out);
+        self.master.check_invariants();
     }
 
     fn call(&mut self, framework: usize, call: SchedulerCall) {
@@ -231,6 +249,33 @@ proptest! {
             cluster.tick(Duration::from_secs(seconds));
             check_fits(&cluster.master.snapshot());
         }
+    }
+
+    /// A plug-in that is fair comes to the very decisions of the built-in policy, and one that fails
+    /// at some turn leaves decisions to it that are sound.
+    #[test]
+    fn a_fair_plugin_decides_as_the_built_in_policy(
+        agents in prop::collection::vec((1..=8u64, 1..=8u64), 1..6),
+        frameworks in prop::collection::vec((demand(), 1..=3u32), 1..5),
+        steps in prop::collection::vec((0..5usize, any::<bool>(), 0..4u64), 0..60),
+        fails_after in 0..20u64,
+    ) {
+        let mut built_in = Cluster::new(&agents, &frameworks);
+        let mut plugin = Cluster::new(&agents, &frameworks);
+        plugin.set_plugin(Box::new(FairGuest::default()));
+        let mut failing = Cluster::new(&agents, &frameworks);
+        failing.set_plugin(Box::new(FairGuest::failing_after(fails_after)));
+        for (framework, greedy, seconds) in steps {
+            for cluster in [&mut built_in, &mut plugin, &mut failing] {
+                cluster.answer(framework % frameworks.len(), greedy);
+                cluster.tick(Duration::from_secs(seconds));
+            }
+            prop_assert_eq!(&plugin.offers, &built_in.offers);
+            prop_assert_eq!(&failing.offers, &built_in.offers);
+        }
+        prop_assert_eq!(plugin.master.policy().fault, None);
+        let (stats, policy) = (failing.master.stats(), failing.master.policy());
+        prop_assert_eq!(stats.policy_faults, u64::from(policy.fault.is_some()));
     }
 
     /// Nobody starves: whoever could launch somewhere in the empty cluster has launched something by

@@ -24,6 +24,7 @@ use super::policy::Policy;
 use super::quantities::Quantities;
 use super::share::Share;
 use crate::config::BuiltInPolicy;
+use crate::snapshot::PolicyView;
 use crate::table::{ClientSlot, NodeSlot, Slot, Table};
 
 /// What comes first among siblings.
@@ -259,7 +260,7 @@ impl Drf {
     }
 
     /// Notes that a client is served now.
-    fn serve(&mut self, client: ClientSlot) -> ClientSlot {
+    pub(crate) fn serve(&mut self, client: ClientSlot) -> ClientSlot {
         self.turn += 1;
         let turn = self.turn;
         self.change(client, |node| node.served = turn);
@@ -376,6 +377,14 @@ impl Policy for Drf {
 
     fn total(&self) -> &Quantities {
         &self.total
+    }
+
+    fn view(&self) -> PolicyView {
+        let policy = match self.order {
+            Order::Fair => BuiltInPolicy::Drf,
+            Order::Priority => BuiltInPolicy::Priority,
+        };
+        PolicyView::built_in(policy)
     }
 
     fn check_invariants(&self) {

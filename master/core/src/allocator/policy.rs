@@ -5,9 +5,23 @@ use std::fmt;
 
 use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleSettings};
+use nesos_types::time::Time;
 
+use super::plugin::PolicyFault;
 use super::quantities::Quantities;
+use crate::snapshot::PolicyView;
 use crate::table::ClientSlot;
+
+/// What a policy that is not built in has done since somebody asked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Turns that it was asked for.
+    pub(crate) turns: u64,
+    /// Fuel that it used.
+    pub(crate) fuel: u64,
+    /// Its first fault, if it was found since.
+    pub(crate) fault: Option<PolicyFault>,
+}
 
 /// Decides the order in which clients, that is frameworks in one of their roles, are served.
 pub(crate) trait Policy: fmt::Debug + Send {
@@ -38,6 +52,12 @@ pub(crate) trait Policy: fmt::Debug + Send {
     /// A client holds less.
     fn refund(&mut self, client: ClientSlot, resources: &Resources);
 
+    /// Everything that there is was told to this policy, which is new.
+    fn catch_up(&mut self) {}
+
+    /// An allocation over so many agents begins.
+    fn begin(&mut self, _now: Time, _agents: usize) {}
+
     /// The first wanting client, in the order of this policy, that `takes` what there is to give.
     fn next(&mut self, takes: &mut dyn FnMut(ClientSlot) -> bool) -> Option<ClientSlot>;
 
@@ -46,6 +66,14 @@ pub(crate) trait Policy: fmt::Debug + Send {
 
     /// All that there is in the cluster.
     fn total(&self) -> &Quantities;
+
+    /// What there is to tell of this policy since the last time.
+    fn take_account(&mut self) -> Account {
+        Account::default()
+    }
+
+    /// What operators see of it.
+    fn view(&self) -> PolicyView;
 
     /// Asserts what must hold between two calls.
     fn check_invariants(&self);

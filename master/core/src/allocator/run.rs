@@ -24,6 +24,7 @@ impl Master {
         self.stats.allocation_runs += 1;
         let mut made: BTreeMap<FrameworkSlot, Vec<Offer>> = BTreeMap::new();
         let candidates = self.allocator.take_candidates();
+        self.allocator.policy.begin(self.now, candidates.len());
         for agent in &candidates {
             if !self.allocator.quotas.requires_anything() {
                 break;
@@ -41,6 +42,7 @@ impl Master {
                 out.tell_scheduler(connection, SchedulerEvent::Offers(offers));
             }
         }
+        self.note_policy(out);
         self.arm_cycle();
     }
 

@@ -34,6 +34,7 @@ impl Master {
                 .map(completed_view)
                 .collect(),
             roles: self.role_views(),
+            policy: self.policy(),
             offers: self.offer_views(),
             stats: self.stats,
         }

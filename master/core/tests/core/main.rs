@@ -5,6 +5,7 @@ mod agents;
 mod explain;
 mod frameworks;
 mod offers;
+mod policy;
 mod reconcile;
 mod recovery;
 mod roles;

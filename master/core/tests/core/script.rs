@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use expect_test::Expect;
 use nesos_master_core::{
-    ConnectionId, Decisions, Effect, Event, Happening, Master, MasterConfig, OperatorRequest,
-    Record, RequestId,
+    ConnectionId, Decisions, Effect, Event, Happening, Master, MasterConfig, NewPolicy,
+    OperatorRequest, Record, RequestId,
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
@@ -116,6 +116,18 @@ impl Script {
     fn handle(&mut self, event: Event) {
         let mut decisions = Decisions::default();
         self.master.handle(self.now, event, &mut decisions);
+        self.take(decisions);
+    }
+
+    /// An operator sets the policy.
+    pub(crate) fn set_policy(&mut self, policy: NewPolicy) {
+        let mut decisions = Decisions::default();
+        self.master.set_policy(self.now, policy, &mut decisions);
+        self.take(decisions);
+        self.pass(Duration::ZERO);
+    }
+
+    fn take(&mut self, decisions: Decisions) {
         self.master.check_invariants();
         for record in decisions.records {
             let line = render_record(&record);
@@ -213,6 +225,11 @@ impl Script {
     /// What came out since the last look, as text.
     pub(crate) fn take(&mut self) -> String {
         std::mem::take(&mut self.trace)
+    }
+
+    /// Whether something that came out since the last look holds this text.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        self.trace.contains(text)
     }
 
     /// What came out so far is of no interest.
@@ -380,6 +397,7 @@ fn render_record(record: &Record) -> String {
             "durable: role {role} weighs {}, priority {}, guarantee [{}], limit [{}]",
             settings.weight, settings.priority, settings.guarantee, settings.limit
         ),
+        Record::PolicySet { policy } => format!("durable: policy {policy:?}"),
         Record::Forgotten(subject) => format!("durable: {subject} forgotten"),
     }
 }
@@ -395,6 +413,10 @@ fn render_effect(effect: &Effect) -> Option<String> {
         }) => match reason {
             Some(reason) => format!("seen: {} is {state} ({reason:?})", key.task),
             None => format!("seen: {} is {state}", key.task),
+        },
+        Effect::Observed(Happening::PolicyChanged(view)) => match &view.fault {
+            Some(fault) => format!("seen: policy {} failed: {fault}", view.name),
+            None => format!("seen: policy {}", view.name),
         },
         Effect::Observed(_) => return None,
     })
