@@ -275,6 +275,8 @@ fn engine() -> wasmtime::Result<Engine> {
         .relaxed_simd_deterministic(true)
         .max_wasm_stack(WASM_STACK_BYTES)
         .wasm_component_model(true)
+        // A call is half as dear without the book-keeping of tasks that wait for one another.
+        .concurrency_support(false)
         .wasm_threads(false);
     Engine::new(&config)
 }

@@ -88,7 +88,8 @@ impl Node {
 struct Drf {
     nodes: Vec<Node>,
     unused: Vec<Place>,
-    leaves: BTreeMap<ClientId, Place>,
+    /// The leaf of each client, by number.
+    leaves: Vec<Option<Place>>,
     weights: BTreeMap<String, u32>,
     total: Sums,
     /// What shares are of: the total, or what the total is a multiple of.
@@ -106,7 +107,7 @@ impl Default for Drf {
         Self {
             nodes: vec![Node::new(Kind::Clients, None, ONE_MILLI)],
             unused: Vec::new(),
-            leaves: BTreeMap::new(),
+            leaves: Vec::new(),
             weights: BTreeMap::new(),
             total: Sums::default(),
             basis: Sums::default(),
@@ -138,6 +139,10 @@ impl Drf {
         place
     }
 
+    fn leaf(&self, client: ClientId) -> Option<Place> {
+        self.leaves.get(client as usize).copied().flatten()
+    }
+
     fn put(&mut self, client: ClientId, role: &str) {
         let mut node = ROOT;
         let mut end = 0;
@@ -153,13 +158,18 @@ impl Drf {
         }
         let clients = self.child(node, Kind::Clients, ONE_MILLI);
         let leaf = self.child(clients, Kind::Client(client), ONE_MILLI);
-        self.leaves.insert(client, leaf);
+        let index = client as usize;
+        if self.leaves.len() <= index {
+            self.leaves.resize(index + 1, None);
+        }
+        self.leaves[index] = Some(leaf);
     }
 
     /// Removes a leaf, and whatever above it is left without children.
     fn remove(&mut self, client: ClientId) {
         self.settle();
-        let mut next = self.leaves.remove(&client);
+        let leaf = self.leaves.get_mut(client as usize);
+        let mut next = leaf.and_then(Option::take);
         while let Some(place) = next.filter(|place| self.nodes[*place].children.is_empty()) {
             next = self.nodes[place].parent;
             if let Some(parent) = next {
@@ -190,7 +200,7 @@ impl Drf {
 
     /// Changes a client's leaf and everything above it.
     fn update(&mut self, client: ClientId, change: impl Fn(&mut Node)) {
-        let mut next = self.leaves.get(&client).copied();
+        let mut next = self.leaf(client);
         while let Some(place) = next {
             change(&mut self.nodes[place]);
             self.mark(place);
@@ -199,8 +209,8 @@ impl Drf {
     }
 
     fn set_wanting(&mut self, client: ClientId, wanting: bool) {
-        let leaf = self.leaves.get(&client);
-        if leaf.is_none_or(|leaf| (self.nodes[*leaf].wanting > 0) == wanting) {
+        let leaf = self.leaf(client);
+        if leaf.is_none_or(|leaf| (self.nodes[leaf].wanting > 0) == wanting) {
             return;
         }
         self.update(client, |node| {
