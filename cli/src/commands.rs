@@ -21,6 +21,7 @@ mod kill;
 mod logs;
 mod master;
 mod offers;
+mod policy;
 mod roles;
 mod run;
 mod state;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Frameworks(frameworks::Frameworks),
     Roles(roles::Roles),
     Offers(offers::Offers),
+    Policy(policy::Policy),
     Explain(explain::Explain),
     Kill(kill::Kill),
     Logs(logs::Logs),
@@ -87,6 +89,7 @@ impl Command {
             Self::Frameworks(command) => asking(command.execute()),
             Self::Roles(command) => asking(command.execute()),
             Self::Offers(command) => asking(command.execute()),
+            Self::Policy(command) => asking(command.execute()),
             Self::Explain(command) => asking(command.execute()),
             Self::Kill(command) => asking(command.execute()),
             Self::Logs(command) => asking(command.execute()),

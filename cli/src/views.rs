@@ -1,6 +1,7 @@
 //! What operators see, as rows of tables and as JSON: the wire's answers turned into domain types.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use nesos_api::{WireError, v1};
@@ -81,6 +82,7 @@ pub(crate) struct MasterView {
     pub(crate) allocated: Resources,
     pub(crate) offered: Resources,
     pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) policy: PolicyView,
 }
 
 impl MasterView {
@@ -93,12 +95,44 @@ impl MasterView {
             allocated: resources(wire.allocated)?,
             offered: resources(wire.offered)?,
             counters: wire.counters.into_iter().collect(),
+            policy: PolicyView::new(wire.policy.unwrap_or_default()),
         })
     }
 
     /// How long it has been up.
     pub(crate) fn uptime(&self) -> Duration {
         Duration::from_micros(self.now_us.saturating_sub(self.started_us))
+    }
+}
+
+/// Who decides in which order frameworks are served.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyView {
+    pub(crate) name: String,
+    pub(crate) digest: Option<String>,
+    pub(crate) fault: Option<String>,
+}
+
+impl PolicyView {
+    pub(crate) fn new(wire: v1::PolicyState) -> Self {
+        Self {
+            name: wire.name,
+            digest: wire.digest,
+            fault: wire.fault,
+        }
+    }
+}
+
+impl fmt::Display for PolicyView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(digest) = &self.digest {
+            write!(f, " ({digest})")?;
+        }
+        match &self.fault {
+            None => Ok(()),
+            Some(fault) => write!(f, ", put aside: {fault}; DRF decides"),
+        }
     }
 }
 

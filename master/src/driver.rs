@@ -8,8 +8,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use nesos_master_core::snapshot::PolicyView;
 use nesos_master_core::{
-    Decisions, Effect, Event, Explanation, Master as Core, OperatorReply, RequestId, Snapshot,
+    Decisions, Effect, Event, Explanation, Happening, Master as Core, OperatorReply, RequestId,
+    Snapshot,
 };
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::{AgentCommand, SchedulerEvent};
@@ -68,6 +70,7 @@ enum Reader {
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Watch(oneshot::Sender<Watching>),
     Explain(FrameworkId, Option<Resources>, oneshot::Sender<Explanation>),
+    Policy(oneshot::Sender<PolicyView>),
 }
 
 impl<S: Store> Driver<S> {
@@ -199,6 +202,10 @@ impl<S: Store> Driver<S> {
                 self.replies.push(reply);
                 self.handle(now, Event::Operator(id, request));
             }
+            Input::SetPolicy(policy, reply) => {
+                self.core.set_policy(now, policy, &mut self.decisions);
+                self.readers.push(Reader::Policy(reply));
+            }
             Input::Snapshot(reply) => self.readers.push(Reader::Snapshot(reply)),
             Input::Watch(reply) => self.readers.push(Reader::Watch(reply)),
             Input::Explain(framework, shape, reply) => {
@@ -238,7 +245,10 @@ impl<S: Store> Driver<S> {
                     self.agents.close(connection);
                 }
                 Effect::Reply(request, reply) => answer(&mut replies, request, reply),
-                Effect::Observed(happening) => self.watchers.push(happening),
+                Effect::Observed(happening) => {
+                    log(&happening);
+                    self.watchers.push(happening);
+                }
             }
         }
     }
@@ -256,7 +266,25 @@ impl<S: Store> Driver<S> {
                 Reader::Explain(framework, shape, reply) => {
                     drop(reply.send(self.core.explain_for(framework, shape.as_ref())));
                 }
+                Reader::Policy(reply) => drop(reply.send(self.core.policy())),
             }
+        }
+    }
+}
+
+/// What an operator should know of who does not watch.
+fn log(happening: &Happening) {
+    let Happening::PolicyChanged(policy) = happening else {
+        return;
+    };
+    match &policy.fault {
+        None => tracing::info!(policy = policy.name, "another policy decides"),
+        Some(fault) => {
+            tracing::warn!(
+                policy = policy.name,
+                fault,
+                "the policy failed; DRF decides"
+            );
         }
     }
 }

@@ -13,6 +13,7 @@ mod config;
 mod doors;
 mod driver;
 mod master;
+mod policy;
 mod store;
 
 pub use bundle_store::BundleStoreError;
@@ -20,4 +21,5 @@ pub use config::{
     AllocationConfig, BundlesConfig, HistoryConfig, LivenessConfig, MasterConfig, StreamsConfig,
 };
 pub use master::{Master, MasterError, RunningMaster, Shutdown, StartError};
+pub use policy::load_policy;
 pub use store::StoreError;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::MasterConfig;
 use crate::driver::input::DriverHandle;
 use crate::driver::{Driver, DriverError};
+use crate::policy::{in_full, load_bundle};
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::{Store, StoreError};
@@ -205,12 +206,27 @@ fn open<S: Store>(
     let bundles = LocalBundleStore::open(&directory.join("bundles"), !config.ephemeral)?;
     let clock = Clock::start();
     tracing::info!(records = records.len(), directory = %directory.display(), "recovered the registry");
+    let mut core = Core::recover(config.core(), seed()?, clock.now(), records);
+    restore_policy(&mut core, &bundles);
     Ok(Opened {
-        driver_core: Core::recover(config.core(), seed()?, clock.now(), records),
+        driver_core: core,
         clock,
         store,
         bundles: Arc::new(bundles),
     })
+}
+
+/// Loads the plug-in that was the policy when the last master ended. A master without it works on,
+/// with DRF, and says so.
+fn restore_policy(core: &mut Core, bundles: &dyn BundleStore) {
+    let Some(digest) = core.chosen_plugin() else {
+        return;
+    };
+    let loaded = load_bundle(bundles, digest).map_err(|error| in_full(&error));
+    if let Err(error) = &loaded {
+        tracing::warn!(%digest, error, "the policy cannot be loaded; DRF decides");
+    }
+    core.restore_plugin(loaded);
 }
 
 /// Finds out now whether files can be made, rather than at the first upload.

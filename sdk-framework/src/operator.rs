@@ -76,6 +76,23 @@ impl Operator {
         Ok(())
     }
 
+    /// Lets another policy decide in which order frameworks are served.
+    ///
+    /// # Errors
+    /// If there is no such policy; the message says what is wrong with a plug-in.
+    pub async fn set_policy(
+        &mut self,
+        policy: v1::set_policy_request::Policy,
+    ) -> Result<v1::PolicyState, Status> {
+        let request = v1::SetPolicyRequest {
+            policy: Some(policy),
+        };
+        let answer = self.client.set_policy(request).await?.into_inner();
+        answer
+            .policy
+            .ok_or_else(|| Status::internal("the master did not say which policy it has set"))
+    }
+
     /// Ends a framework for good.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod hostile;
 mod kernels;
 mod limits;
 mod roles;
+mod policy;
 mod streams;
 mod threads;
 mod wasip1;

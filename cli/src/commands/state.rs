@@ -34,7 +34,7 @@ impl State {
 fn render(state: &StateView, url: &str, style: Style) -> String {
     let master = &state.master;
     let mut sections = vec![format!(
-        "{} {url}, version {}, up {}\n  {:<10}{}\n  {:<10}{}\n  {:<10}{}",
+        "{} {url}, version {}, up {}\n  {:<10}{}\n  {:<10}{}\n  {:<10}{}\n  {:<10}{}",
         style.bold("Master"),
         master.version,
         age(master.uptime()),
@@ -44,6 +44,8 @@ fn render(state: &StateView, url: &str, style: Style) -> String {
         master.allocated,
         "offered",
         master.offered,
+        "policy",
+        master.policy,
     )];
     let frameworks: Vec<_> = state
         .frameworks

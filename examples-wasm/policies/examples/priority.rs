@@ -36,8 +36,10 @@ impl Ageing {
             .match_indices('/')
             .map(|(at, _)| at)
             .chain([role.len()]);
-        let above = ends.filter_map(|end| self.priorities.get(&role[..end]));
-        above.last().copied().unwrap_or(0)
+        let mut nearest = ends
+            .rev()
+            .filter_map(|end| self.priorities.get(&role[..end]));
+        nearest.next().copied().unwrap_or(0)
     }
 
     fn set_wanting(&mut self, id: ClientId, wanting: bool) {

@@ -2,6 +2,7 @@
 //! ask for.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -15,10 +16,12 @@ use nesos_types::time::Time;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use crate::bundle_store::BundleStore;
 use crate::clock::Clock;
 use crate::driver::input::{DriverHandle, Stopping};
 
 mod explain;
+mod policy;
 mod state;
 mod watch;
 
@@ -27,6 +30,8 @@ mod watch;
 pub(crate) struct OperatorDoor {
     pub(crate) driver: DriverHandle,
     pub(crate) clock: Clock,
+    /// Where policies are uploaded to.
+    pub(crate) bundles: Arc<dyn BundleStore>,
     /// Cancelled when watching is over.
     pub(crate) stop: CancellationToken,
 }
@@ -105,6 +110,17 @@ impl OperatorService for OperatorDoor {
         };
         done(self.driver.operate(change).await?, None)?;
         Ok(Response::new(v1::ChangeRolesResponse {}))
+    }
+
+    async fn set_policy(
+        &self,
+        request: Request<v1::SetPolicyRequest>,
+    ) -> Result<Response<v1::SetPolicyResponse>, Status> {
+        let requested = policy::requested(request.into_inner(), &self.bundles).await?;
+        let view = self.driver.set_policy(requested).await?;
+        Ok(Response::new(v1::SetPolicyResponse {
+            policy: Some(policy::state(&view)),
+        }))
     }
 
     async fn explain(

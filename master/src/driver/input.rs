@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nesos_master_core::{ConnectionId, Explanation, OperatorReply, OperatorRequest, Snapshot};
+use nesos_master_core::snapshot::PolicyView;
+use nesos_master_core::{
+    ConnectionId, Explanation, NewPolicy, OperatorReply, OperatorRequest, Snapshot,
+};
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
 use nesos_types::resources::Resources;
@@ -26,6 +29,7 @@ pub(crate) enum Input {
     AgentSaid(ConnectionId, Vec<AgentEvent>),
     AgentDisconnected(ConnectionId),
     Operator(OperatorRequest, oneshot::Sender<OperatorReply>),
+    SetPolicy(NewPolicy, oneshot::Sender<PolicyView>),
     Snapshot(oneshot::Sender<Arc<Snapshot>>),
     Explain(FrameworkId, Option<Resources>, oneshot::Sender<Explanation>),
     Watch(oneshot::Sender<Watching>),
@@ -95,6 +99,11 @@ impl DriverHandle {
         request: OperatorRequest,
     ) -> Result<OperatorReply, Stopping> {
         self.ask(|reply| Input::Operator(request, reply)).await
+    }
+
+    /// Another policy decides from now on; answers what operators see of it.
+    pub(crate) async fn set_policy(&self, policy: NewPolicy) -> Result<PolicyView, Stopping> {
+        self.ask(|reply| Input::SetPolicy(policy, reply)).await
     }
 
     async fn ask<T>(

@@ -71,6 +71,7 @@ impl Server {
             operator: OperatorDoor {
                 driver,
                 clock,
+                bundles: Arc::clone(&bundles),
                 stop: stop_streams.clone(),
             },
             bundles: BundleDoor::new(bundles, config.bundles.max_bytes, stop_streams.clone()),

@@ -25,6 +25,7 @@ use super::*;
 mod bundles;
 mod conversations;
 mod operator;
+mod policy;
 mod starting;
 
 /// A master of one test, and its directory.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use nesos_master_core::{
-    ConnectionId, Decisions, Effect, Event, Master, MasterConfig, OperatorReply, OperatorRequest,
-    RequestId,
+    ConnectionId, Decisions, Effect, Event, Master, MasterConfig, NewPolicy, OperatorReply,
+    OperatorRequest, RequestId,
 };
 use nesos_tests::stage::agent_info;
 use nesos_types::bundle::Digest;
@@ -111,6 +111,13 @@ impl Field {
         let took = began.elapsed();
         self.look();
         took
+    }
+
+    /// An operator sets the policy.
+    pub(crate) fn set_policy(&mut self, policy: NewPolicy) {
+        self.master
+            .set_policy(self.now, policy, &mut self.decisions);
+        self.look();
     }
 
     /// Lets the core do what is due now.

@@ -12,6 +12,7 @@ mod density;
 mod idle;
 mod latency;
 mod metering;
+mod policy;
 mod run;
 mod sim;
 mod start;
@@ -75,6 +76,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "delay",
         about: "Tasks that run where their data is, against how long frameworks wait",
         run: delay::run,
+    },
+    Benchmark {
+        name: "policy",
+        about: "Allocation by a policy plug-in, against the same policy built in",
+        run: policy::run,
     },
     Benchmark {
         name: "sim",

@@ -27,7 +27,9 @@ struct Fake {
 }
 
 impl Fake {
-    fn new(turns: Vec<Result<Vec<u32>, PolicyFault>>) -> (Box<dyn PolicyGuest>, Receiver<String>) {
+    fn answering(
+        turns: Vec<Result<Vec<u32>, PolicyFault>>,
+    ) -> (Box<dyn PolicyGuest>, Receiver<String>) {
         let (told, receiver) = channel();
         let fake = Self {
             turns,
@@ -123,7 +125,7 @@ fn two_frameworks(turns: Vec<Result<Vec<u32>, PolicyFault>>) -> Script {
     let mut script = Script::new();
     script.subscribe(1, "a");
     script.subscribe(2, "b");
-    script.set_policy(plugin(Fake::new(turns).0));
+    script.set_policy(plugin(Fake::answering(turns).0));
     script.skip();
     script.register(3, "host", res(4, 4096));
     script
@@ -213,7 +215,7 @@ fn a_plugin_that_failed_is_gone_until_a_policy_is_set() {
     script.register(4, "other", res(4, 4096));
     let stats = script.master.stats();
     assert_eq!((stats.policy_turns, stats.policy_faults), (1, 1));
-    script.set_policy(plugin(Fake::new(vec![Ok(vec![1, 0])]).0));
+    script.set_policy(plugin(Fake::answering(vec![Ok(vec![1, 0])]).0));
     assert_eq!(script.master.policy().fault, None);
     script.skip();
     script.register(5, "third", res(4, 4096));
@@ -230,7 +232,7 @@ fn a_new_policy_hears_of_everything_that_there_is() {
     script.update(2, "t", TaskState::Running, 1);
     script.subscribe(3, "b");
     script.skip();
-    let (guest, told) = Fake::new(vec![Ok(vec![0, 1])]);
+    let (guest, told) = Fake::answering(vec![Ok(vec![0, 1])]);
     script.set_policy(plugin(guest));
     script.expect(&expect![[r#"
         durable: policy Plugin { name: "fake", digest: sha256:0707070707070707070707070707070707070707070707070707070707070707 }
@@ -251,7 +253,7 @@ fn a_new_policy_hears_of_everything_that_there_is() {
 #[test]
 fn the_choice_is_kept_and_the_plugin_handed_in_again() {
     let mut script = Script::new();
-    script.set_policy(plugin(Fake::new(vec![Ok(vec![0])]).0));
+    script.set_policy(plugin(Fake::answering(vec![Ok(vec![0])]).0));
     script.restart();
     assert_eq!(script.master.chosen_plugin(), Some(DIGEST));
     assert!(
@@ -260,7 +262,7 @@ fn the_choice_is_kept_and_the_plugin_handed_in_again() {
     );
     script
         .master
-        .restore_plugin(Ok(Fake::new(vec![Ok(vec![0])]).0));
+        .restore_plugin(Ok(Fake::answering(vec![Ok(vec![0])]).0));
     let view = script.master.policy();
     assert_eq!((view.name.as_str(), view.fault), ("fake", None));
 

@@ -15,6 +15,8 @@ use nesos_types::task::{StatusSource, TaskStatus};
 use nesos_types::time::Time;
 use tonic::Status;
 
+use super::policy;
+
 /// Which parts of the state were asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -126,6 +128,7 @@ fn master(snapshot: &Snapshot, started: Time) -> v1::MasterState {
         allocated: Some((&sum(active().map(|view| &view.allocated))).into()),
         offered: Some((&sum(active().map(|view| &view.offered))).into()),
         counters: counters(&snapshot.stats),
+        policy: Some(policy::state(&snapshot.policy)),
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::policy;
 use super::state::{Parts, state};
 use crate::driver::watch::{Happenings, Watching};
 
@@ -118,6 +119,7 @@ fn happened(at: Time, happening: &Happening) -> Event {
             ..v1::AgentState::default()
         }),
         Happening::AgentRemoved(agent) => Event::AgentRemoved(agent.to_string()),
+        Happening::PolicyChanged(view) => Event::PolicyChanged(policy::state(view)),
         Happening::RoleChanged(role) => Event::RoleChanged(role.to_string()),
         Happening::FrameworkAdded { framework, name } => {
             Event::FrameworkAdded(v1::FrameworkState {

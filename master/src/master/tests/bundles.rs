@@ -9,12 +9,12 @@ use super::*;
 
 type Client = BundleServiceClient<Channel>;
 
-fn digest_of(bytes: &[u8]) -> String {
+pub(super) fn digest_of(bytes: &[u8]) -> String {
     Digest(Sha256::digest(bytes).into()).to_string()
 }
 
 /// The chunks of an upload of `bytes`, promised as `promised`.
-fn chunks(promised: &[u8], bytes: &[u8], offset: usize) -> Vec<v1::UploadChunk> {
+pub(super) fn chunks(promised: &[u8], bytes: &[u8], offset: usize) -> Vec<v1::UploadChunk> {
     let mut chunks: Vec<_> = bytes[offset..]
         .chunks(MAX_CHUNK_BYTES)
         .map(|data| v1::UploadChunk {
@@ -29,7 +29,10 @@ fn chunks(promised: &[u8], bytes: &[u8], offset: usize) -> Vec<v1::UploadChunk> 
     chunks
 }
 
-async fn upload(client: &mut Client, chunks: Vec<v1::UploadChunk>) -> Result<u64, Status> {
+pub(super) async fn upload(
+    client: &mut Client,
+    chunks: Vec<v1::UploadChunk>,
+) -> Result<u64, Status> {
     let response = client.upload(futures::stream::iter(chunks)).await?;
     Ok(response.into_inner().bytes)
 }

@@ -1,0 +1,95 @@
+//! `nesos policy`: who decides in which order frameworks are served.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use nesos_api::v1;
+use nesos_api::v1::set_policy_request::Policy as Requested;
+
+use crate::connect::MasterOptions;
+use crate::failure::Failure;
+use crate::output::{self, Format, OutputOptions};
+use crate::run::bundle::Bundle;
+use crate::views::{PolicyView, StateView};
+
+/// Shows the allocation policy, which decides who is served next; `policy set` changes it
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Policy {
+    #[command(subcommand)]
+    change: Option<Change>,
+    #[command(flatten)]
+    master: MasterOptions,
+    #[command(flatten)]
+    output: OutputOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Change {
+    Set(Set),
+}
+
+/// Sets the policy, at once and for as long as the master's state lasts
+///
+/// A plug-in is a WebAssembly component of the world `nesos:policy`. It runs under limits on fuel and
+/// memory; one that fails is put aside, and DRF decides in its place until a policy is set again.
+#[derive(Debug, Args)]
+struct Set {
+    /// `drf` (fair shares), `priority` (roles of higher priority first), or a plug-in's file
+    #[arg(value_name = "drf|priority|FILE.wasm")]
+    policy: PathBuf,
+    #[command(flatten)]
+    master: MasterOptions,
+}
+
+/// The policies that the master has; a file of that name is written `./drf`.
+const BUILT_IN: [&str; 2] = ["drf", "priority"];
+
+impl Policy {
+    pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
+        if let Some(Change::Set(set)) = self.change {
+            return set.execute().await;
+        }
+        let client = self.master.connect().await?;
+        let state = client.operator().state(&[v1::StatePart::Roles]).await?;
+        let policy = StateView::new(state)?.master.policy;
+        match self.output.output {
+            Format::Json => output::json(&policy)?,
+            Format::Table => output::line(&policy)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Set {
+    async fn execute(self) -> Result<ExitCode, Failure> {
+        let built_in = self
+            .policy
+            .to_str()
+            .filter(|name| BUILT_IN.contains(name))
+            .map(|name| Requested::BuiltIn(name.to_owned()));
+        let requested = match built_in {
+            Some(built_in) => built_in,
+            None => self.upload().await?,
+        };
+        let client = self.master.connect().await?;
+        let set = client.operator().set_policy(requested).await?;
+        output::line(format_args!("the policy is {}", PolicyView::new(set)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Sees to it that the master has the plug-in.
+    async fn upload(&self) -> Result<Requested, Failure> {
+        let bundle = Bundle::open(&self.policy)?;
+        let client = self.master.connect().await?;
+        client
+            .blobs()
+            .ensure(bundle.digest, &bundle.bytes, |_| {})
+            .await?;
+        Ok(Requested::Plugin(v1::PolicyPlugin {
+            name: bundle.program(),
+            digest: bundle.digest.to_string(),
+        }))
+    }
+}

@@ -1,0 +1,83 @@
+//! Setting the policy: what an operator asks for, made a policy that can decide.
+
+use std::sync::Arc;
+
+use nesos_api::v1;
+use nesos_api::v1::set_policy_request::Policy;
+use nesos_master_core::snapshot::PolicyView;
+use nesos_master_core::{BuiltInPolicy, NewPolicy};
+use tonic::Status;
+
+use super::parse;
+use crate::bundle_store::BundleStore;
+use crate::policy::{LoadError, in_full, load_bundle};
+
+/// The most characters of a plug-in's name.
+const MAX_NAME: usize = 128;
+
+/// The policy that a request names. Compiles a plug-in, where that holds up nobody.
+pub(super) async fn requested(
+    request: v1::SetPolicyRequest,
+    bundles: &Arc<dyn BundleStore>,
+) -> Result<NewPolicy, Status> {
+    match request.policy {
+        Some(Policy::BuiltIn(name)) => built_in(&name).map(NewPolicy::BuiltIn),
+        Some(Policy::Plugin(asked)) => plugin(asked, Arc::clone(bundles)).await,
+        None => Err(Status::invalid_argument(
+            "policy: say a built-in policy or a plug-in",
+        )),
+    }
+}
+
+fn built_in(name: &str) -> Result<BuiltInPolicy, Status> {
+    let all = [BuiltInPolicy::Drf, BuiltInPolicy::Priority];
+    all.into_iter()
+        .find(|policy| policy.to_string() == name)
+        .ok_or_else(|| {
+            Status::invalid_argument(format!(
+                "built_in: there is no policy {name:?}; there are {} and {}",
+                all[0], all[1]
+            ))
+        })
+}
+
+async fn plugin(
+    asked: v1::PolicyPlugin,
+    bundles: Arc<dyn BundleStore>,
+) -> Result<NewPolicy, Status> {
+    let v1::PolicyPlugin { name, digest } = asked;
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Status::invalid_argument(format!(
+            "plugin.name: 1 to {MAX_NAME} printable characters"
+        )));
+    }
+    let digest = parse("plugin.digest", &digest)?;
+    let loading = tokio::task::spawn_blocking(move || load_bundle(&*bundles, digest));
+    let guest = loading
+        .await
+        .map_err(|lost| Status::internal(format!("the policy could not be compiled: {lost}")))?
+        .map_err(|error| status_of(&error))?;
+    Ok(NewPolicy::Plugin {
+        name,
+        digest,
+        guest,
+    })
+}
+
+fn status_of(error: &LoadError) -> Status {
+    let text = in_full(error);
+    match error {
+        LoadError::NotThere(_) => Status::not_found(text),
+        LoadError::Policy(_) => Status::invalid_argument(text),
+        LoadError::Store(_) => Status::internal(text),
+    }
+}
+
+/// The policy as the wire has it.
+pub(super) fn state(view: &PolicyView) -> v1::PolicyState {
+    v1::PolicyState {
+        name: view.name.clone(),
+        digest: view.digest.map(|digest| digest.to_string()),
+        fault: view.fault.clone(),
+    }
+}
