@@ -143,6 +143,7 @@ impl Cluster {
                 url: String::new(),
                 resources,
                 attributes: BTreeMap::new(),
+                domain: None,
                 fuel_per_cpu_second: 0,
                 host_mounts: false,
                 version: String::new(),

@@ -137,6 +137,9 @@ pub(crate) struct Plugin {
     turn: u64,
     /// How many changes the guest has heard of since its last turn.
     behind: usize,
+    /// Every client that wants something, in order, as the last turn named them in which nobody took
+    /// anything. It stands for further turns of this moment as long as nothing changes.
+    nobody_took: Option<Vec<ClientSlot>>,
     /// What is still to be told of.
     account: Account,
     /// The guest's count when it was asked last.
@@ -170,6 +173,7 @@ impl Plugin {
             now,
             turn: 0,
             behind: 0,
+            nobody_took: None,
             fuel_seen: 0,
         }
     }
@@ -178,6 +182,7 @@ impl Plugin {
     fn tell(&mut self, change: impl FnOnce(&mut dyn PolicyGuest)) {
         let Some(guest) = &mut self.guest else { return };
         change(guest.as_mut());
+        self.nobody_took = None;
         self.behind += 1;
         if self.behind > MOST_BEHIND {
             self.catch_up();
@@ -208,6 +213,25 @@ impl Plugin {
 
     /// A turn of the guest's, from its first answer to the client that takes.
     fn turn_of_guest(
+        &mut self,
+        takes: &mut dyn FnMut(ClientSlot) -> bool,
+    ) -> Result<Option<ClientSlot>, PolicyFault> {
+        if let Some(all) = &self.nobody_took {
+            return Ok(all.iter().copied().find(|client| takes(*client)));
+        }
+        let mut asked = Vec::new();
+        let taker = self.ask_through(&mut |client| {
+            asked.push(client);
+            takes(client)
+        })?;
+        if taker.is_none() {
+            self.nobody_took = Some(asked);
+        }
+        Ok(taker)
+    }
+
+    /// Asks the guest until somebody takes or everybody was named.
+    fn ask_through(
         &mut self,
         takes: &mut dyn FnMut(ClientSlot) -> bool,
     ) -> Result<Option<ClientSlot>, PolicyFault> {
@@ -348,7 +372,9 @@ impl Policy for Plugin {
     }
 
     fn begin(&mut self, now: Time, agents: usize) {
-        self.now = now;
+        if mem::replace(&mut self.now, now) != now {
+            self.nobody_took = None;
+        }
         if let Some(guest) = &mut self.guest {
             guest.begin(agents);
         }

@@ -116,18 +116,18 @@ impl Script {
     fn handle(&mut self, event: Event) {
         let mut decisions = Decisions::default();
         self.master.handle(self.now, event, &mut decisions);
-        self.take(decisions);
+        self.look_at(decisions);
     }
 
     /// An operator sets the policy.
     pub(crate) fn set_policy(&mut self, policy: NewPolicy) {
         let mut decisions = Decisions::default();
         self.master.set_policy(self.now, policy, &mut decisions);
-        self.take(decisions);
+        self.look_at(decisions);
         self.pass(Duration::ZERO);
     }
 
-    fn take(&mut self, decisions: Decisions) {
+    fn look_at(&mut self, decisions: Decisions) {
         self.master.check_invariants();
         for record in decisions.records {
             let line = render_record(&record);
