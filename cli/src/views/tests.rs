@@ -47,6 +47,7 @@ fn state() -> v1::State {
             offered: None,
             frameworks: 1,
             share_millionths: 123_456,
+            ..v1::RoleState::default()
         }],
         ..v1::State::default()
     }
