@@ -53,8 +53,11 @@ async fn a_policy_is_set_and_those_who_watch_hear_of_its_fault() {
     assert_eq!((policy.name.as_str(), policy.fault), ("mine", None));
     let mut scheduler = master.scheduler().await;
     scheduler.subscribe(None).await;
+    let mut agents = Vec::new();
     for _ in 0..2 {
-        master.agent().await.register().await;
+        let mut agent = master.agent().await;
+        agent.register().await;
+        agents.push(agent);
         scheduler.offer().await;
     }
     let mut told = Vec::new();
@@ -66,7 +69,7 @@ async fn a_policy_is_set_and_those_who_watch_hear_of_its_fault() {
     }
     assert_eq!(told[0], None);
     assert!(told[1].as_ref().is_some_and(|why| why.contains("trapped")));
-    drop((events, operator, scheduler));
+    drop((events, operator, scheduler, agents));
     master.stop().await;
 }
 
