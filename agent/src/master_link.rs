@@ -150,7 +150,7 @@ enum LinkError {
     #[error("cannot connect to the master")]
     Connect(#[source] tonic::transport::Error),
     #[error("the connection to the master broke: {}", .0.message())]
-    Converse(#[from] tonic::Status),
+    Converse(tonic::Status),
 }
 
 /// One conversation, from the connection to its end.
@@ -168,9 +168,10 @@ async fn converse(
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_FRAME_BYTES)
         .converse(frames)
-        .await?
+        .await
+        .map_err(LinkError::Converse)?
         .into_inner();
-    while let Some(frame) = commands.message().await? {
+    while let Some(frame) = commands.message().await.map_err(LinkError::Converse)? {
         for command in frame.commands {
             hear(connection, command, events);
         }

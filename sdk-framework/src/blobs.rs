@@ -26,8 +26,7 @@ pub enum BlobError {
         action: &'static str,
         /// Which blob.
         digest: Digest,
-        /// What it answered.
-        #[source]
+        /// What it answered; the message says it, so that it is no source beside it.
         status: Box<Status>,
     },
     /// What came is not what was asked for.

@@ -36,7 +36,7 @@ pub(super) enum OpenError {
     #[error("cannot connect to the cell")]
     Connect(#[from] tonic::transport::Error),
     #[error("the cell does not answer: {}", .0.message())]
-    Converse(#[from] tonic::Status),
+    Converse(tonic::Status),
 }
 
 impl Conversation {
@@ -50,7 +50,8 @@ impl Conversation {
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
             .converse(frames)
-            .await?
+            .await
+            .map_err(OpenError::Converse)?
             .into_inner();
         Ok(Self {
             channel,

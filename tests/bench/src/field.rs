@@ -249,6 +249,12 @@ impl Field {
         self.call(framework, acknowledge)
     }
 
+    /// A framework wants no offers for now.
+    pub(crate) fn suppress(&mut self, framework: usize) {
+        let roles = [].into();
+        self.call(framework, SchedulerCall::Suppress { roles });
+    }
+
     /// A framework says that it waits for more than any agent has.
     pub(crate) fn demand_too_much(&mut self, framework: usize) {
         let demand = Demand {

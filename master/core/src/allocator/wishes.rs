@@ -1,12 +1,13 @@
 //! Wishes: which offers a client wants to see at all. Constraints say what agents must be like, a minimum
 //! says what is worth its while, demands say what it waits for. All of them only ever keep offers away.
 
-use nesos_types::agent::AgentInfo;
+use std::borrow::Cow;
+
+use nesos_types::agent::{AgentInfo, Attribute};
 use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
 use nesos_types::framework::OfferFilters;
 use nesos_types::resources::Resources;
 use regex::{Regex, RegexBuilder};
-use std::borrow::Cow;
 
 use crate::config::MasterConfig;
 use crate::explain::Blocked;
@@ -162,7 +163,7 @@ fn select<'a>(selector: &Selector, agent: &'a AgentInfo) -> Option<Cow<'a, str>>
         Selector::Region => domain.map(|domain| domain.region.as_str().into()),
         Selector::Zone => domain.map(|domain| domain.zone.as_str().into()),
         Selector::Attribute(name) => match agent.attributes.get(name)? {
-            nesos_types::agent::Attribute::Text(text) => Some(text.as_str().into()),
+            Attribute::Text(text) => Some(text.as_str().into()),
             other => Some(other.to_string().into()),
         },
     }

@@ -1,9 +1,7 @@
 //! Roles as operators shape them: weights, priorities, guarantees and limits.
 
 use expect_test::expect;
-use nesos_master_core::{
-    BuiltInPolicy, Event, MasterConfig, OperatorReply, OperatorRequest, RequestId,
-};
+use nesos_master_core::{Blocked, BuiltInPolicy, Event, MasterConfig, OperatorRequest, RequestId};
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Filters;
@@ -128,20 +126,10 @@ fn a_role_below_counts_for_the_limit_above_and_its_end_makes_room() {
     script.register(4, "two", res(4, 4096));
     script.skip();
     let explanation = script.master.explain(script.frameworks[1]);
-    expect![[r#"
-        [
-            BlockedGroup {
-                blocked: Allocated,
-                agents: 1,
-            },
-            BlockedGroup {
-                blocked: QuotaLimit {
-                    role: "a",
-                },
-                agents: 1,
-            },
-        ]"#]]
-    .assert_eq(&groups(&explanation));
+    let groups = &explanation.roles[0].groups;
+    let rules: Vec<_> = groups.iter().map(|group| &group.blocked).collect();
+    let limit = Blocked::QuotaLimit { role: role("a") };
+    assert_eq!(rules, [&Blocked::Allocated, &limit]);
     script.update(2, "t", TaskState::Finished, 1);
     script.pass(seconds(1));
     assert_eq!(
@@ -149,19 +137,6 @@ fn a_role_below_counts_for_the_limit_above_and_its_end_makes_room() {
         2,
         "there is room for two CPUs, and they are offered"
     );
-}
-
-/// The groups of the only role, agents counted.
-fn groups(explanation: &nesos_master_core::Explanation) -> String {
-    let mut text = String::from("[\n");
-    for group in &explanation.roles[0].groups {
-        let blocked = format!("{:#?}", group.blocked).replace('\n', "\n        ");
-        text += &format!(
-            "    BlockedGroup {{\n        blocked: {blocked},\n        agents: {},\n    }},\n",
-            group.agents.len()
-        );
-    }
-    text + "]"
 }
 
 #[test]
@@ -289,7 +264,6 @@ fn absurd_quotas_are_refused_and_nothing_is_changed() {
     };
     let said = refusal.to_string();
     assert!(said.contains("8GiB mem") && said.contains("4GiB"), "{said}");
-    assert_ne!(OperatorReply::RolesRefused(refusal), OperatorReply::Done);
 }
 
 #[test]

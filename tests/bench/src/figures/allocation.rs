@@ -38,6 +38,7 @@ pub(crate) fn run(options: Options, report: &mut Report) -> Result<()> {
     filters(report)?;
     freed(report)?;
     grid(options, report);
+    variants(report);
     Ok(())
 }
 
@@ -210,6 +211,34 @@ fn grid(options: Options, report: &mut Report) {
             growth(&of_size, report);
         }
     }
+}
+
+/// What else may be true of a cluster while it is allocated.
+fn variants(report: &mut Report) {
+    const CASE: &str = "10,000 idle agents to 1,000 frameworks";
+    let (agents, frameworks) = (10_000, 1_000);
+    let half_suppressed = least(|| {
+        let mut field = field(agents, frameworks, frameworks);
+        (0..frameworks / 2).for_each(|framework| field.suppress(framework * 2));
+        milliseconds(field.tick())
+    });
+    report.state(
+        format!("{CASE}, half of them suppressed"),
+        half_suppressed,
+        "ms",
+    );
+    let with_quota = least(|| {
+        let mut field = field(agents, frameworks, frameworks);
+        field.set_quotas((0..frameworks).map(role));
+        milliseconds(field.tick())
+    });
+    report.state(format!("{CASE}, each role with a quota"), with_quota, "ms");
+    let fine = least(|| {
+        let mut field = field(0, frameworks, frameworks);
+        field.add_agents(agents, &Resources::new(1_000, 4 * GIB));
+        milliseconds(field.tick())
+    });
+    report.state(format!("{CASE}, in offers of one CPU"), fine, "ms");
 }
 
 /// The growth from the smallest cluster to the largest, over that of n log n.
