@@ -67,8 +67,8 @@ fn tasks_are_a_table() {
 fn roles_are_a_table() {
     let view = StateView::new(state()).expect("understood");
     expect![[r#"
-        ROLE  WEIGHT  FRAMEWORKS  USED             OFFERED  SHARE
-        web   1.5     1           0.5 CPU, 64 MiB  -        12.3 %"#]]
+        ROLE  WEIGHT  PRIORITY  FRAMEWORKS  USED             OFFERED  SHARE   GUARANTEE  LIMIT
+        web   1.5     0         1           0.5 CPU, 64 MiB  -        12.3 %  -          -"#]]
     .assert_eq(&RoleView::table(&view.roles).render(Style::plain(), 0));
 }
 
