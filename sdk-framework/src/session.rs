@@ -525,7 +525,8 @@ impl Session {
             .iter()
             .position(|demand| demand.resources == *resources);
         if let Some(at) = met {
-            demands[at].count -= 1;
+            // Whatever the scheduler wrote there: one that counts nothing is the master's to refuse.
+            demands[at].count = demands[at].count.saturating_sub(1);
             if demands[at].count == 0 {
                 demands.remove(at);
             }

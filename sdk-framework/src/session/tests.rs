@@ -181,6 +181,19 @@ fn what_is_waited_for_is_said_anew_less_what_was_launched() {
 }
 
 #[test]
+fn a_demand_for_nothing_does_no_harm() {
+    let mut bench = Bench::subscribed(|_| {});
+    let demands = vec![Demand {
+        role: Role::default_role(),
+        resources: Resources::new(1, 1),
+        count: 0,
+    }];
+    bench.act(SchedulerCall::Request { demands });
+    bench.act(launch("t"));
+    assert!(bench.decided.iter().any(|said| said == "send accept"));
+}
+
+#[test]
 fn connects_subscribes_and_acknowledges_after_delivery() {
     let mut bench = Bench::new(|_| {});
     bench.input(Input::Tick);
