@@ -158,6 +158,7 @@ impl Agent {
             compiler: opened.compiler,
             checkpoints: opened.checkpoints,
             remover: opened.remover,
+            volumes: opened.volumes,
             events: inputs.events.clone(),
         };
         let mut info = host_probe::describe(&config, opened.hostname, url.clone(), opened.detected);

@@ -230,6 +230,10 @@ impl AgentConfig {
         self.state_directory.join("sandboxes")
     }
 
+    pub(crate) fn volume_directory(&self) -> PathBuf {
+        self.state_directory.join("volumes")
+    }
+
     pub(crate) fn orphan_grace(&self) -> Duration {
         let default = if self.ephemeral {
             1_000
@@ -255,6 +259,7 @@ impl AgentConfig {
         let mut core = CoreConfig::new(info);
         core.boot_id = boot_id;
         core.sandboxes = self.sandbox_directory();
+        core.volumes = self.volume_directory();
         core.kill_grace = Duration::from_millis(self.kill_grace_ms);
         core.register_backoff_min = Duration::from_millis(registration.backoff_min_ms);
         core.register_backoff_max = Duration::from_millis(registration.backoff_max_ms);
@@ -279,14 +284,7 @@ mod resources_text {
         resources: &Option<Resources>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let text = resources.as_ref().map(|resources| {
-            format!(
-                "cpus:{};mem:{}B;disk:{}B",
-                nesos_types::resources::format_cpus(resources.cpu_milli),
-                resources.mem_bytes,
-                resources.disk_bytes
-            )
-        });
+        let text = resources.as_ref().map(Resources::notation);
         text.serialize(serializer)
     }
 

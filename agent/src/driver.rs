@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::compiler::Compiler;
 use crate::master_link::MasterLink;
 use crate::sandbox_dirs::Remover;
+use crate::volumes::Volumes;
 
 mod timer;
 
@@ -66,6 +67,7 @@ pub(crate) struct Surroundings {
     pub(crate) compiler: Compiler,
     pub(crate) checkpoints: Writer,
     pub(crate) remover: Remover,
+    pub(crate) volumes: Volumes,
     pub(crate) events: mpsc::UnboundedSender<Event>,
 }
 
@@ -193,6 +195,9 @@ impl Driver {
                 }
                 Effect::ReleaseBundle(bundle) => self.around.compiler.release(bundle),
                 Effect::RemoveSandbox { directory } => self.around.remover.remove(directory),
+                Effect::KeepVolumes { keep } => {
+                    self.around.volumes.keep(&keep, &self.around.remover);
+                }
                 Effect::Stop(stopped) => self.stopped = Some(stopped),
             }
         }

@@ -59,7 +59,8 @@ pub(crate) fn detect(config: &AgentConfig) -> Result<Resources, ProbeError> {
     Ok(detected)
 }
 
-/// What the agent says of itself: the configuration first, then what was detected.
+/// What the agent says of itself: the configuration first, then what was detected, less what the
+/// configuration reserves of it.
 pub(crate) fn describe(
     config: &AgentConfig,
     hostname: String,
@@ -67,13 +68,26 @@ pub(crate) fn describe(
     detected: Resources,
 ) -> AgentInfo {
     let mut resources = config.resources.clone().unwrap_or_default();
-    for (named, found) in [
-        (&mut resources.cpu_milli, detected.cpu_milli),
-        (&mut resources.mem_bytes, detected.mem_bytes),
-        (&mut resources.disk_bytes, detected.disk_bytes),
+    let reserved = resources.only_parts().flattened();
+    for (named, found, reserved) in [
+        (
+            &mut resources.cpu_milli,
+            detected.cpu_milli,
+            reserved.cpu_milli,
+        ),
+        (
+            &mut resources.mem_bytes,
+            detected.mem_bytes,
+            reserved.mem_bytes,
+        ),
+        (
+            &mut resources.disk_bytes,
+            detected.disk_bytes,
+            reserved.disk_bytes,
+        ),
     ] {
         if *named == 0 {
-            *named = found;
+            *named = found.saturating_sub(reserved);
         }
     }
     AgentInfo {

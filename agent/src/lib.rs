@@ -18,6 +18,7 @@ mod sandbox_dirs;
 mod single_flight;
 pub mod task_io;
 mod unix_socket;
+mod volumes;
 
 pub use agent::{Agent, AgentError, RunningAgent, Shutdown, StartError};
 pub use checkpoint_log::CheckpointError;

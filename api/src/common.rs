@@ -10,6 +10,7 @@ use nesos_types::resources::{Amounts, RangeSet, Resources, Scalar};
 use nesos_types::role::{RoleChange, Weight};
 
 use crate::constraints::offer_filters;
+use crate::reservation::{wire_parts, with_parts};
 use crate::v1;
 use crate::wire_error::{WireError, parse, required};
 
@@ -103,6 +104,7 @@ impl From<&Resources> for v1::Resources {
                     items: items.iter().map(ToString::to_string).collect(),
                 })
                 .collect(),
+            parts: wire_parts(resources),
         }
     }
 }
@@ -123,7 +125,7 @@ impl TryFrom<v1::Resources> for Resources {
             let name = resource_name(set.name)?;
             resources = resources.with_set(&name, set.items.into_iter().map(Into::into));
         }
-        Ok(resources)
+        with_parts(resources, wire.parts)
     }
 }
 

@@ -19,6 +19,7 @@ impl From<(&Role, &OfferFilters)> for v1::OfferFilter {
                 one_of: one_of.iter().map(Into::into).collect(),
             }),
             constraints: filters.constraints.as_ref().map(Into::into),
+            revocable: filters.revocable,
         }
     }
 }
@@ -34,6 +35,7 @@ pub(crate) fn offer_filters(
         let wanted = OfferFilters {
             min_allocatable: minimum.transpose()?,
             constraints: filter.constraints.map(TryInto::try_into).transpose()?,
+            revocable: filter.revocable,
         };
         if filters.insert(role, wanted).is_some() {
             return Err(WireError::Invalid {

@@ -7,6 +7,7 @@
 mod common;
 mod constraints;
 mod messages;
+mod reservation;
 mod task;
 #[cfg(test)]
 mod tests;

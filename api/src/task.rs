@@ -7,6 +7,7 @@ use nesos_types::ids::TaskKey;
 use nesos_types::limits::{Limits, Metering, Usage};
 use nesos_types::task::{
     Mount, SharedTask, StatusSource, Stdio, TaskInfo, TaskReason, TaskState, TaskStatus,
+    VolumeMount,
 };
 use nesos_types::time::Time;
 
@@ -103,6 +104,19 @@ where
     W::try_from(number)
         .map_err(|_| unknown_number(field, number))
         .and_then(T::try_from)
+}
+
+/// The number of a reason on the wire.
+pub(crate) fn reason_number(reason: TaskReason) -> i32 {
+    v1::TaskReason::from(reason).into()
+}
+
+/// Why a task is to be ended; where nobody says, because somebody asked.
+pub(crate) fn kill_reason(number: i32) -> Result<TaskReason, WireError> {
+    match number {
+        0 => Ok(TaskReason::KillRequested),
+        number => read_enum::<v1::TaskReason, _>("reason", number),
+    }
 }
 
 /// The number of a task state on the wire.
@@ -205,8 +219,25 @@ impl From<&TaskInfo> for v1::TaskInfo {
             kill_grace_us: task.kill_grace.map(to_micros),
             labels: task.labels.clone().into_iter().collect(),
             data: task.data.clone(),
+            volumes: task.volumes.iter().map(wire_volume).collect(),
         }
     }
+}
+
+fn wire_volume(mount: &VolumeMount) -> v1::VolumeMount {
+    v1::VolumeMount {
+        volume_id: mount.volume.to_string(),
+        guest: mount.guest.clone(),
+        read_only: mount.read_only,
+    }
+}
+
+fn volume(wire: v1::VolumeMount) -> Result<VolumeMount, WireError> {
+    Ok(VolumeMount {
+        volume: parse("task.volumes.volume_id", &wire.volume_id)?,
+        guest: wire.guest,
+        read_only: wire.read_only,
+    })
 }
 
 fn wire_mount(mount: &Mount) -> v1::Mount {
@@ -239,6 +270,11 @@ impl TryFrom<v1::TaskInfo> for TaskInfo {
             limits: wire.limits.unwrap_or_default().try_into()?,
             stdio,
             mounts: wire.mounts.into_iter().map(mount).collect(),
+            volumes: wire
+                .volumes
+                .into_iter()
+                .map(volume)
+                .collect::<Result<_, _>>()?,
             kill_grace: wire.kill_grace_us.map(Duration::from_micros),
             labels: wire.labels.into_iter().collect(),
             data: wire.data,

@@ -7,30 +7,60 @@ use std::time::Duration;
 
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::bundle::Digest;
-use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport};
+use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport, SandboxVolume};
 use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
+use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId, VolumeId};
 use nesos_types::limits::{Limits, Metering, Usage};
 use nesos_types::message::{
     AgentCommand, AgentEvent, AgentTask, Refusal, SchedulerCall, SchedulerEvent,
 };
 use nesos_types::offer::{Demand, Filters, Offer, Operation};
+use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, Volume};
 use nesos_types::resources::{RangeSet, Resources};
 use nesos_types::role::Role;
 use nesos_types::task::{
     Mount, SharedTask, StatusSource, Stdio, TaskInfo, TaskReason, TaskState, TaskStatus,
+    VolumeMount,
 };
 use nesos_types::time::Time;
 
 use crate::{WireError, v1};
 
 fn resources() -> Resources {
-    Resources::new(1500, 1 << 30)
+    let owners = [
+        Owner::Agent,
+        Owner::Operator,
+        Owner::Framework {
+            id: FrameworkId(8),
+            principal: "p".into(),
+        },
+    ];
+    let reservations = owners.map(|owner| Reservation {
+        role: "a/b".parse().expect("a valid role"),
+        owner,
+        labels: BTreeMap::from([("k".into(), "v".into())]),
+    });
+    let volume = Claim {
+        reservations: reservations.to_vec(),
+        volume: Some(Volume {
+            id: volume_id(),
+            owner: Owner::Operator,
+        }),
+        revocable: false,
+    };
+    let parts = [
+        Resources::claimed(volume, Resources::default().with_disk(5)),
+        Resources::claimed(Claim::revocable(), Resources::new(500, 0)),
+    ];
+    let unclaimed = Resources::new(1500, 1 << 30)
         .with_disk(7)
         .with_custom("gpu", 2000)
         .with_ranges("ports", RangeSet::new([(31_000, 32_000)]))
-        .with_set("zones", ["a".into(), "b".into()])
+        .with_set("zones", ["a".into(), "b".into()]);
+    parts.iter().fold(unclaimed, |sum, part| {
+        sum.checked_add(part).expect("small numbers")
+    })
 }
 
 fn task() -> SharedTask {
@@ -49,6 +79,11 @@ fn task() -> SharedTask {
     task.mounts = vec![Mount {
         host: "/h".into(),
         guest: "/g".into(),
+        read_only: true,
+    }];
+    task.volumes = vec![VolumeMount {
+        volume: volume_id(),
+        guest: "/data".into(),
         read_only: true,
     }];
     task.kill_grace = Some(Duration::ZERO);
@@ -92,6 +127,10 @@ fn key() -> TaskKey {
     }
 }
 
+fn volume_id() -> VolumeId {
+    "data".parse().expect("a valid volume id")
+}
+
 fn roles() -> BTreeSet<Role> {
     BTreeSet::from(["a/b".parse().expect("a valid role"), Role::default_role()])
 }
@@ -117,11 +156,13 @@ fn picky_framework() -> FrameworkInfo {
         constraints: Some(OfferConstraints {
             groups: vec![constraints.to_vec(), others.to_vec()],
         }),
+        revocable: true,
     };
     info.offer_filters.insert(Role::default_role(), filters);
     let none = OfferFilters {
         min_allocatable: Some(Vec::new()),
         constraints: None,
+        revocable: false,
     };
     info.offer_filters
         .insert("a/b".parse().expect("a valid role"), none);
@@ -185,6 +226,21 @@ fn scheduler_calls_survive_the_wire() {
             operations: vec![
                 Operation::Launch(vec![task()]),
                 Operation::LaunchGroup(vec![task(), task()]),
+                Operation::Reservation(ReservationChange::Reserve {
+                    resources: resources(),
+                    role: Role::default_role(),
+                    labels: BTreeMap::from([("a".into(), "b".into())]),
+                }),
+                Operation::Reservation(ReservationChange::Unreserve {
+                    resources: resources(),
+                }),
+                Operation::Reservation(ReservationChange::CreateVolume {
+                    volume: volume_id(),
+                    disk: resources(),
+                }),
+                Operation::Reservation(ReservationChange::DestroyVolume {
+                    volume: volume_id(),
+                }),
             ],
             filters,
         },
@@ -228,6 +284,11 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TooSlow,
         Refusal::AgentRemoved { agent: AgentId(1) },
         Refusal::AgentReplaced { agent: AgentId(1) },
+        Refusal::AgentShrunk {
+            agent: AgentId(1),
+            reserved: "a".into(),
+            offered: "b".into(),
+        },
     ]
 }
 
@@ -278,6 +339,7 @@ fn agent_messages_survive_the_wire() {
             status: status(),
             latest: TaskState::Finished,
         },
+        AgentEvent::Slack { cpu_milli: 500 },
         AgentEvent::Pong,
         AgentEvent::Unregister,
     ]);
@@ -295,7 +357,9 @@ fn agent_messages_survive_the_wire() {
         AgentCommand::Kill {
             key: key(),
             grace: None,
+            reason: TaskReason::Preempted,
         },
+        AgentCommand::SetApart(resources()),
         AgentCommand::Acknowledge {
             key: key(),
             update: UpdateId(1),
@@ -315,6 +379,12 @@ fn cell_messages_survive_the_wire() {
             compiled: PathBuf::from("/c"),
             directory: PathBuf::from("/d"),
             fuel_per_cpu_second: 3,
+            volumes: vec![SandboxVolume {
+                host: PathBuf::from("/v"),
+                guest: "/data".into(),
+                read_only: true,
+                max_bytes: 4,
+            }],
         })),
         CellCommand::Kill {
             key: key(),

@@ -82,6 +82,7 @@ impl Rig {
             task: task.into(),
             compiled: image.to_owned(),
             root: self.directory.path().join("root"),
+            volumes: Vec::new(),
             stdin: Stdin::Empty,
             stdout: Stdout::Null,
             stderr: Stdout::Null,

@@ -53,6 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         task: task.into(),
         compiled: image,
         root: directory.path().join("root"),
+        volumes: Vec::new(),
         stdin: Stdin::Empty,
         stdout: Stdout::Attached(out.clone()),
         stderr: Stdout::Attached(out),

@@ -90,7 +90,7 @@ impl Runtime {
         let control = Arc::new(Control::new(self.io.clone()));
         let framework = spec.framework;
         let share = Share {
-            cpu_milli: spec.task.resources.cpu_milli,
+            cpu_milli: spec.task.sandbox_resources().cpu_milli,
             burst: spec.task.limits.burst,
             fuel_per_second: (spec.task.limits.metering == Metering::Fuel)
                 .then_some(spec.fuel_per_cpu_second),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nesos_types::cell::SandboxVolume;
 use nesos_types::ids::FrameworkId;
 use nesos_types::limits::Usage;
 use nesos_types::task::{SharedTask, TaskReason};
@@ -29,6 +30,8 @@ pub struct SandboxSpec {
     pub compiled: PathBuf,
     /// The guest's writable `/`, under its disk quota.
     pub root: PathBuf,
+    /// Persistent volumes that appear beside it.
+    pub volumes: Vec<SandboxVolume>,
     /// Where stdin comes from.
     pub stdin: Stdin,
     /// Where stdout goes.

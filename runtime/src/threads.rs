@@ -190,7 +190,7 @@ impl Team {
         ctx: p1::Ctx,
         meter: Arc<Meter>,
     ) -> wasmtime::Result<Arc<Self>> {
-        let resources = &task.resources;
+        let resources = task.sandbox_resources();
         let fixed = module.fixed_bytes(resources.cpu_milli);
         let room = resources.mem_bytes.saturating_sub(fixed) / WASM_PAGE_BYTES;
         let maximum = module

@@ -1,7 +1,7 @@
 //! What a guest reaches of the world outside: files, standard streams, time and randomness.
 //!
 //! Core modules get WASI 0.1 ([`p1`]), components WASI 0.2 and 0.3 ([`component`]). All see the same things: one writable
-//! root under a quota, mounts, three streams. No network. Nothing outside this module names
+//! root under a quota, persistent volumes, mounts, three streams. No network. Nothing outside this module names
 //! a WASI crate.
 
 pub(crate) mod clock;
@@ -16,13 +16,23 @@ pub(crate) mod volume;
 use std::io;
 use std::path::PathBuf;
 
+use nesos_types::cell::SandboxVolume;
 use nesos_types::task::Mount;
 
 use crate::determinism::Determinism;
 
+use self::volume::Volume;
+
 pub use quota::DiskQuota;
 pub use retained::RetainedOutput;
 pub use stdio::{Stdin, Stdout};
+
+/// Bytes of disk for each file that a sandbox may have where its task does not say how many, as file
+/// systems reckon their inodes.
+const DISK_BYTES_PER_FILE: u64 = 4096;
+
+/// Files that any sandbox may have, however small its disk.
+const LEAST_MAX_FILES: u64 = 256;
 
 /// What a sandbox is given of the world.
 #[derive(Debug)]
@@ -35,6 +45,8 @@ pub(crate) struct WasiSpec {
     pub(crate) root: PathBuf,
     /// Directories of the host beside it, not under the disk quota.
     pub(crate) mounts: Vec<Mount>,
+    /// Persistent volumes beside it, each under a quota of its own.
+    pub(crate) volumes: Vec<SandboxVolume>,
     /// Where stdin comes from.
     pub(crate) stdin: Stdin,
     /// Where stdout goes.
@@ -49,6 +61,34 @@ pub(crate) struct WasiSpec {
     pub(crate) max_descriptors: usize,
     /// Reproducible time and randomness, instead of the host's.
     pub(crate) determinism: Option<Determinism>,
+}
+
+impl WasiSpec {
+    /// The trees beside the root, each with the guest's path to it, opened.
+    fn trees(&mut self) -> Result<Vec<(String, Volume)>, WasiError> {
+        let mounts = std::mem::take(&mut self.mounts).into_iter();
+        let mounts = mounts.map(|mount| {
+            let tree = Volume::mount(mount.host.into(), mount.read_only);
+            (mount.guest, tree)
+        });
+        let volumes = std::mem::take(&mut self.volumes).into_iter();
+        let volumes = volumes.map(|volume| {
+            let quota = DiskQuota::new(volume.max_bytes, default_max_files(volume.max_bytes));
+            let tree = Volume::kept(volume.host, quota, volume.read_only);
+            (volume.guest, tree)
+        });
+        let trees: Vec<_> = mounts.chain(volumes).collect();
+        for (guest, tree) in &trees {
+            tree.dir()
+                .map_err(|source| WasiError::mount(guest, source))?;
+        }
+        Ok(trees)
+    }
+}
+
+/// How many files, directories and links may lie under so many bytes where nobody says.
+pub(crate) fn default_max_files(disk_bytes: u64) -> u64 {
+    (disk_bytes / DISK_BYTES_PER_FILE).max(LEAST_MAX_FILES)
 }
 
 /// Why a guest's surroundings could not be prepared.

@@ -572,5 +572,6 @@ impl Session {
 fn launched(operation: &Operation) -> &[nesos_types::task::SharedTask] {
     match operation {
         Operation::Launch(tasks) | Operation::LaunchGroup(tasks) => tasks,
+        Operation::Reservation(_) => &[],
     }
 }

@@ -18,8 +18,23 @@ pub struct SandboxLaunch {
     /// The sandbox' own directory: `root/` is the guest's writable root, `stdout` and `stderr` its
     /// output.
     pub directory: PathBuf,
+    /// Persistent volumes that appear in the sandbox.
+    pub volumes: Vec<SandboxVolume>,
     /// The rate at which `Metering::Fuel` fills the bucket: units per second of one CPU.
     pub fuel_per_cpu_second: u64,
+}
+
+/// A persistent volume of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxVolume {
+    /// Its directory on the host.
+    pub host: PathBuf,
+    /// Where the guest finds it: an absolute path.
+    pub guest: String,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+    /// The most bytes that may lie in it.
+    pub max_bytes: u64,
 }
 
 /// What an agent asks of a cell.

@@ -40,6 +40,9 @@ pub struct OfferFilters {
     pub min_allocatable: Option<Vec<Resources>>,
     /// What agents must be like.
     pub constraints: Option<OfferConstraints>,
+    /// Offers may hold revocable resources: what others have accepted and do not use. Tasks on them are
+    /// slowed down and then ended when their owners use them again.
+    pub revocable: bool,
 }
 
 impl FrameworkInfo {

@@ -149,37 +149,50 @@ pub(crate) fn forbidden(kind: &'static str, text: &str, why: &'static str) -> Id
     }
 }
 
-/// A task's id: chosen by its framework, unique among the framework's live tasks.
-///
-/// 1 to 255 bytes, no control characters, no slash or backslash, not `.` or `..`. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(Arc<str>);
+macro_rules! chosen_name {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        ///
+        /// 1 to 255 bytes, no control characters, no slash or backslash, not `.` or `..`. Cheap to clone.
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
 
-impl TaskId {
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                validate_name($kind, text)?;
+                Ok(Self(text.into()))
+            }
+        }
+        serde_as_text!($name);
+    };
 }
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl fmt::Debug for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-impl FromStr for TaskId {
-    type Err = IdError;
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        validate_name("task id", text)?;
-        Ok(Self(text.into()))
-    }
-}
-serde_as_text!(TaskId);
+
+chosen_name!(
+    /// A task's id: chosen by its framework, unique among the framework's live tasks.
+    TaskId, "task id"
+);
+chosen_name!(
+    /// A persistent volume's id: chosen by whoever creates it, unique on its agent.
+    VolumeId, "volume id"
+);
 
 /// A task as the whole cluster knows it: ids are unique within a framework only.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

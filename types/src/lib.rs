@@ -13,6 +13,7 @@ pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod offer;
+pub mod reservation;
 pub mod resources;
 pub mod role;
 pub mod task;

@@ -13,8 +13,9 @@ use crate::agent::AgentInfo;
 use crate::framework::FrameworkInfo;
 use crate::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
 use crate::offer::{Demand, Filters, Offer, Operation};
+use crate::resources::Resources;
 use crate::role::Role;
-use crate::task::{SharedTask, TaskState, TaskStatus};
+use crate::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 
 /// What a scheduler asks of the master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,6 +177,18 @@ pub enum Refusal {
         /// The barred id.
         agent: AgentId,
     },
+    /// An agent came back with less than is reserved on it.
+    #[error(
+        "{reserved} are set apart on agent {agent}, and it has only {offered}: give it back what it had, or undo the reservations"
+    )]
+    AgentShrunk {
+        /// The agent.
+        agent: AgentId,
+        /// What is set apart on it.
+        reserved: String,
+        /// What it says that it has.
+        offered: String,
+    },
     /// Another agent process is connected under the same id.
     #[error("another process has connected as agent {agent}; this connection is over")]
     AgentReplaced {
@@ -248,7 +261,13 @@ pub enum AgentCommand {
         key: TaskKey,
         /// Overrides the task's grace.
         grace: Option<Duration>,
+        /// Why: what the task's terminal status says.
+        reason: TaskReason,
     },
+    /// What is set apart on the agent at run time, all of it: reservations and volumes. Volumes that are
+    /// not there are made, those that are not named are destroyed. Said with each registration and
+    /// after each change.
+    SetApart(Resources),
     /// The scheduler has dealt with a status.
     Acknowledge {
         /// The task.
@@ -284,6 +303,12 @@ pub enum AgentEvent {
         status: TaskStatus,
         /// The task's latest state, which may be further than the status.
         latest: TaskState,
+    },
+    /// How much of the CPU that tasks have accepted nobody uses, in thousandths of a core: it can be
+    /// offered as revocable. Said when it has changed; until then it is zero.
+    Slack {
+        /// Thousandths of a core, those that revocable tasks use included.
+        cpu_milli: u64,
     },
     /// Answers a ping.
     Pong,

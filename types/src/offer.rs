@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Attribute, FaultDomain};
 use crate::ids::{AgentId, FrameworkId, OfferId};
+use crate::reservation::ReservationChange;
 use crate::resources::Resources;
 use crate::role::Role;
 use crate::task::SharedTask;
@@ -90,4 +91,6 @@ pub enum Operation {
     Launch(Vec<SharedTask>),
     /// Start tasks together: if one is invalid, none starts.
     LaunchGroup(Vec<SharedTask>),
+    /// Set resources apart, or give them back. What comes of it can be used by the operations behind.
+    Reservation(ReservationChange),
 }

@@ -1,22 +1,26 @@
 //! Resources: exact integer quantities that never go negative and never round.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::reservation::Claim;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 mod amounts;
+mod notation;
+mod parts;
 mod ranges;
 mod text;
 
 pub use amounts::Amounts;
+pub use notation::ResourcesError;
 pub use ranges::RangeSet;
 pub use text::{QuantityError, format_bytes, format_cpus, parse_bytes, parse_cpus};
 
 /// A bag of resources.
+///
+/// The quantities are of what nothing sets apart. What is reserved, a persistent volume or revocable is kept
+/// beside them, in parts of one [`Claim`] each: see [`Resources::parts`].
 ///
 /// CPU in thousandths of a core, memory and disk in bytes, custom scalars in thousandths, ranges
 /// (ports) as sets of integers, sets of named items. A quantity of zero and an absent quantity are
@@ -42,6 +46,9 @@ pub struct Resources {
     /// Named sets, sorted by name, without empty ones.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sets: Vec<(Arc<str>, BTreeSet<Arc<str>>)>,
+    /// What is set apart, by claim, without empty parts. A part has no parts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<(Arc<Claim>, Self)>,
 }
 
 /// The kinds of scalar by which shares are computed.
@@ -116,7 +123,7 @@ impl Resources {
         self.sets.iter().map(|(name, items)| (name, items))
     }
 
-    /// The scalars that are not zero.
+    /// The scalars that are not zero, of what nothing sets apart.
     pub fn scalars(&self) -> impl Iterator<Item = (Scalar, u64)> {
         [
             (Scalar::Cpu, self.cpu_milli),
@@ -132,7 +139,7 @@ impl Resources {
         .filter(|(_, quantity)| *quantity > 0)
     }
 
-    /// How much of one scalar there is, in its unit.
+    /// How much of one scalar there is that nothing sets apart, in its unit.
     #[must_use]
     pub fn scalar(&self, kind: &Scalar) -> u64 {
         match kind {
@@ -164,9 +171,10 @@ impl Resources {
             && self.custom.is_empty()
             && self.ranges.is_empty()
             && self.sets.is_empty()
+            && self.parts.is_empty()
     }
 
-    /// Whether `other` fits into this.
+    /// Whether `other` fits into this: what is set apart into what is set apart by the same claim.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         self.cpu_milli >= other.cpu_milli
@@ -181,6 +189,7 @@ impl Resources {
             && other.sets.iter().all(|(name, wanted)| {
                 get_named(&self.sets, name).is_some_and(|have| have.is_superset(wanted))
             })
+            && self.contains_parts(other)
     }
 
     /// The exact sum; `None` if a scalar overflows or an item would be there twice.
@@ -195,6 +204,7 @@ impl Resources {
             sets: add_named(&self.sets, &other.sets, |a, b| {
                 a.is_disjoint(b).then(|| a.union(b).cloned().collect())
             })?,
+            parts: self.add_parts(other)?,
         })
     }
 
@@ -223,6 +233,7 @@ impl Resources {
                 |a, b| a.is_superset(b).then(|| a.difference(b).cloned().collect()),
                 BTreeSet::is_empty,
             )?,
+            parts: self.sub_parts(other)?,
         })
     }
 }
@@ -276,112 +287,6 @@ fn sub_named<V: Clone>(
         }
     }
     Some(rest)
-}
-
-impl fmt::Display for Resources {
-    /// `<2 CPUs, 1 GiB>`, further kinds behind.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "<{} CPU{}, {}",
-            format_cpus(self.cpu_milli),
-            if self.cpu_milli == 1000 { "" } else { "s" },
-            format_bytes(self.mem_bytes)
-        )?;
-        if self.disk_bytes > 0 {
-            write!(f, ", {} disk", format_bytes(self.disk_bytes))?;
-        }
-        for (name, milli) in &self.custom {
-            write!(f, ", {} {name}", format_cpus(*milli))?;
-        }
-        for (name, ranges) in &self.ranges {
-            write!(f, ", {name} {ranges}")?;
-        }
-        for (name, items) in &self.sets {
-            let items: Vec<_> = items.iter().map(AsRef::as_ref).collect();
-            write!(f, ", {name} {{{}}}", items.join(","))?;
-        }
-        f.write_str(">")
-    }
-}
-
-/// Why a text is not a bag of resources.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ResourcesError {
-    /// An entry has no colon.
-    #[error("{0:?} is not NAME:AMOUNT; for example cpus:4, mem:4GiB or ports:[31000-32000]")]
-    NoColon(String),
-    /// A range or a set stands where only amounts make sense.
-    #[error("{0:?} is not an amount; only scalars such as cpus, mem and disk can stand here")]
-    NotAScalar(String),
-    /// A name stands twice.
-    #[error("{0:?} stands twice")]
-    Twice(String),
-    /// An amount is not one.
-    #[error("{name}: {source}")]
-    Quantity {
-        /// Which entry.
-        name: String,
-        /// What is wrong with its amount.
-        source: QuantityError,
-    },
-}
-
-impl FromStr for Resources {
-    type Err = ResourcesError;
-
-    /// Reads Mesos' form: `cpus:4;mem:4GiB;disk:10GiB;ports:[31000-32000];gpu:1;zones:{a,b}`.
-    /// Memory and disk without a unit are in MiB, as in Mesos.
-    fn from_str(text: &str) -> Result<Self, ResourcesError> {
-        let mut seen = BTreeSet::new();
-        let mut resources = Self::default();
-        for entry in text
-            .split(';')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-        {
-            let (name, amount) = entry
-                .split_once(':')
-                .map(|(name, amount)| (name.trim(), amount.trim()))
-                .filter(|(name, _)| !name.is_empty())
-                .ok_or_else(|| ResourcesError::NoColon(entry.to_owned()))?;
-            if !seen.insert(name) {
-                return Err(ResourcesError::Twice(name.to_owned()));
-            }
-            resources =
-                resources
-                    .with_entry(name, amount)
-                    .map_err(|source| ResourcesError::Quantity {
-                        name: name.to_owned(),
-                        source,
-                    })?;
-        }
-        Ok(resources)
-    }
-}
-
-impl Resources {
-    fn with_entry(mut self, name: &str, amount: &str) -> Result<Self, QuantityError> {
-        match name {
-            "cpus" => self.cpu_milli = parse_cpus(amount)?,
-            "mem" => self.mem_bytes = text::parse_bytes_or_mebibytes(amount)?,
-            "disk" => self.disk_bytes = text::parse_bytes_or_mebibytes(amount)?,
-            _ if amount.starts_with('[') => return Ok(self.with_ranges(name, amount.parse()?)),
-            _ if amount.starts_with('{') => {
-                let items = amount
-                    .strip_prefix('{')
-                    .and_then(|rest| rest.strip_suffix('}'))
-                    .ok_or_else(|| QuantityError::NotASet(amount.to_owned()))?;
-                let items = items
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty());
-                return Ok(self.with_set(name, items.map(Arc::from)));
-            }
-            _ => return Ok(self.with_custom(name, parse_cpus(amount)?)),
-        }
-        Ok(self)
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::Digest;
-use crate::ids::{AgentId, TaskId, UpdateId};
+use crate::ids::{AgentId, TaskId, UpdateId, VolumeId};
 use crate::limits::{Limits, Usage};
 use crate::resources::Resources;
 use crate::time::Time;
@@ -286,6 +286,17 @@ pub struct Mount {
     pub read_only: bool,
 }
 
+/// A persistent volume among the task's resources, and where it appears in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Which.
+    pub volume: VolumeId,
+    /// Where the guest finds it: an absolute path.
+    pub guest: String,
+    /// Whether the guest may only read.
+    pub read_only: bool,
+}
+
 /// What a framework asks to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfo {
@@ -307,6 +318,9 @@ pub struct TaskInfo {
     pub stdio: Stdio,
     /// Directories of the host, where the agent allows them.
     pub mounts: Vec<Mount>,
+    /// Persistent volumes among the resources, and where they appear.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
     /// How long a killed guest has to end by itself; `None` is the agent's default (3 s).
     pub kill_grace: Option<Duration>,
     /// Carried along, not interpreted.
@@ -330,10 +344,17 @@ impl TaskInfo {
             limits: Limits::default(),
             stdio: Stdio::default(),
             mounts: Vec::new(),
+            volumes: Vec::new(),
             kill_grace: None,
             labels: BTreeMap::new(),
             data: Vec::new(),
         }
+    }
+
+    /// What its sandbox has: all of its resources but the volumes, whatever sets them apart.
+    #[must_use]
+    pub fn sandbox_resources(&self) -> Resources {
+        self.resources.flattened_if(|claim| claim.volume.is_none())
     }
 }
 

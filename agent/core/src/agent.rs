@@ -19,6 +19,7 @@ use crate::journal::Journal;
 use crate::launch::Queues;
 use crate::registration::Registration;
 use crate::sandboxes::{SandboxDir, Sandboxes};
+use crate::set_apart::taken_by;
 use crate::stats::Stats;
 use crate::tasks::{Stage, Task, Tasks};
 
@@ -42,8 +43,10 @@ pub struct Agent {
     pub(crate) queues: Queues,
     pub(crate) bundles: Bundles,
     pub(crate) sandboxes: Sandboxes,
-    /// What live tasks use together.
+    /// What live tasks use together, revocable resources aside.
     pub(crate) used: Resources,
+    /// What the master has set apart here at run time.
+    pub(crate) set_apart: Resources,
     pub(crate) journal: Journal,
     pub(crate) deadlines: Deadlines,
     pub(crate) drain_at: Option<Time>,
@@ -82,6 +85,7 @@ impl Agent {
             bundles: Bundles::default(),
             sandboxes: Sandboxes::default(),
             used: Resources::default(),
+            set_apart: record.set_apart.clone(),
             journal: Journal::default(),
             deadlines: Deadlines::default(),
             drain_at: None,
@@ -95,7 +99,7 @@ impl Agent {
             return;
         }
         if task.is_live() {
-            self.used = match self.used.checked_add(&task.info.resources) {
+            self.used = match self.used.checked_add(&taken_by(&task.info)) {
                 Some(used) => used,
                 // Only a checkpoint that was tampered with holds one port twice.
                 None => return self.journal.delete(RecordKey::Task(task.key)),

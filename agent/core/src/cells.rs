@@ -15,6 +15,7 @@ use crate::checkpoint::{CellRecord, RecordKey};
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::CellId;
+use crate::set_apart::taken_by;
 use crate::tasks::{Stage, Task, TaskHandle};
 
 /// How far a cell is.
@@ -281,7 +282,7 @@ impl Agent {
 
     /// Takes over a task that an earlier agent process launched and had not written down.
     fn adopt(&mut self, id: CellId, report: SandboxReport, out: &mut Decisions) {
-        let Some(used) = self.used.checked_add(&report.task.resources) else {
+        let Some(used) = self.used.checked_add(&taken_by(&report.task)) else {
             self.turn_away(id, report, out);
             return;
         };

@@ -8,8 +8,9 @@
 use std::path::PathBuf;
 
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
+use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{SharedTask, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,8 @@ pub struct AgentRecord {
     pub boot_id: String,
     /// The number of the next cell.
     pub next_cell: u32,
+    /// What the master last said to be set apart on it at run time.
+    pub set_apart: Resources,
 }
 
 /// A cell process. Written before the cell is given its first task.
@@ -123,6 +126,9 @@ pub struct TaskRecord {
     /// When a killed guest's grace is over.
     #[serde(default)]
     pub kill_by: Option<Time>,
+    /// Why it was killed.
+    #[serde(default)]
+    pub kill_reason: Option<TaskReason>,
     /// Whether the framework is over and wants to hear nothing more.
     #[serde(default)]
     pub silent: bool,

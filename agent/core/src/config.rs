@@ -14,6 +14,8 @@ pub struct AgentConfig {
     pub boot_id: String,
     /// Where sandbox directories are made.
     pub sandboxes: PathBuf,
+    /// Where persistent volumes are, each a directory of its name.
+    pub volumes: PathBuf,
     /// How long a killed guest has to end by itself where nobody says (Mesos: 3 s).
     pub kill_grace: Duration,
     /// The first pause before registering again; doubles, jittered.
@@ -50,6 +52,7 @@ impl AgentConfig {
             info,
             boot_id: String::new(),
             sandboxes: PathBuf::from("sandboxes"),
+            volumes: PathBuf::from("volumes"),
             kill_grace: Duration::from_secs(3),
             register_backoff_min: Duration::from_millis(100),
             register_backoff_max: Duration::from_secs(60),

@@ -79,6 +79,12 @@ pub enum Effect {
         /// The directory.
         directory: PathBuf,
     },
+    /// Make the directories of these persistent volumes where they are not there, and remove all others
+    /// beside them with everything in them. Not answered.
+    KeepVolumes {
+        /// The directories to keep.
+        keep: Vec<PathBuf>,
+    },
     /// The agent is done: the driver ends. Nothing follows.
     Stop(Stopped),
 }

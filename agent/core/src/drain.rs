@@ -70,10 +70,16 @@ impl Agent {
             .iter()
             .map(|(_, task)| task.updates.iter().count());
         let updates_left = updates_left.sum();
-        if self.master.is_registered() {
-            out.push(Effect::SendMaster(AgentEvent::Unregister));
+        if self.set_apart.is_empty() {
+            if self.master.is_registered() {
+                out.push(Effect::SendMaster(AgentEvent::Unregister));
+            }
+            self.discard_everything(out);
+        } else {
+            // What is kept here for others is to be found again: only the tasks are over.
+            self.discard_tasks(out);
+            self.journal.touch_agent();
         }
-        self.discard_everything(out);
         let graceful = tasks_left == 0 && updates_left == 0;
         let stopped = Stopped::Left {
             graceful,
@@ -85,7 +91,13 @@ impl Agent {
 
     /// Every cell goes, and every record: the next start is that of a new agent.
     pub(crate) fn discard_everything(&mut self, out: &mut Decisions) {
-        let mut keys = vec![RecordKey::Agent];
+        self.discard_tasks(out);
+        self.journal.delete(RecordKey::Agent);
+    }
+
+    /// Every cell goes, with the records of cells and tasks.
+    fn discard_tasks(&mut self, out: &mut Decisions) {
+        let mut keys = Vec::new();
         for (id, cell) in &self.cells.table {
             keys.push(RecordKey::Cell(*id));
             out.push(Effect::DiscardCell {

@@ -6,6 +6,7 @@ use nesos_types::time::Time;
 use crate::agent::Agent;
 use crate::deadlines::Timer;
 use crate::drain::Phase;
+use crate::set_apart::taken_by;
 use crate::tasks::{Stage, Task, TaskHandle};
 
 impl Agent {
@@ -35,7 +36,7 @@ impl Agent {
             .iter()
             .filter(|(_, task)| task.is_live())
             .try_fold(Resources::default(), |sum, (_, task)| {
-                sum.checked_add(&task.info.resources)
+                sum.checked_add(&taken_by(&task.info))
             });
         assert_eq!(used.as_ref(), Some(&self.used), "resources of live tasks");
     }

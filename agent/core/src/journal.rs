@@ -101,6 +101,7 @@ impl Agent {
             id: self.id,
             boot_id: self.config.boot_id.clone(),
             next_cell: self.cells.next,
+            set_apart: self.set_apart.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ impl Agent {
         now: Time,
         key: TaskKey,
         grace: Option<Duration>,
+        reason: TaskReason,
         out: &mut Decisions,
     ) {
         let Some(handle) = self.tasks.find(&key) else {
@@ -24,7 +25,7 @@ impl Agent {
             return;
         };
         let grace = grace.unwrap_or_else(|| self.tasks[handle].grace(self.config.kill_grace));
-        self.kill(now, handle, grace, TaskReason::KillRequested, out);
+        self.kill(now, handle, grace, reason, out);
         self.pump_all(now, out);
     }
 

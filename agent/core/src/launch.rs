@@ -19,6 +19,7 @@ use crate::bundles::state_for;
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::{BundleKey, CellId};
+use crate::set_apart::taken_by;
 use crate::tasks::{Stage, Task, TaskHandle};
 use crate::validate::validate_task;
 
@@ -62,8 +63,10 @@ impl Agent {
         }
         validate_task(info, &self.config.info)
             .map_err(|(reason, why)| (TaskState::Error, reason, why))?;
-        let used = self.used.checked_add(&info.resources);
-        let Some(used) = used.filter(|used| self.config.info.resources.contains(used)) else {
+        self.validate_volumes(info)
+            .map_err(|(reason, why)| (TaskState::Dropped, reason, why))?;
+        let used = self.used.checked_add(&taken_by(info));
+        let Some(used) = used.filter(|used| self.config.info.resources.covers(used)) else {
             let why = format!(
                 "the task wants {}, but {} of {} are in use",
                 info.resources, self.used, self.config.info.resources
@@ -192,6 +195,7 @@ impl Agent {
         };
         let key = task.key.clone();
         let info = task.info.clone();
+        let volumes = self.sandbox_volumes(&info);
         let dir = self.sandboxes.assign(&key, cell);
         let launch = SandboxLaunch {
             key,
@@ -199,6 +203,7 @@ impl Agent {
             compiled: self.compiled(now, &bundle),
             directory: self.config.sandboxes.join(dir.relative()),
             fuel_per_cpu_second: self.config.info.fuel_per_cpu_second,
+            volumes,
         };
         let task = &mut self.tasks[handle];
         task.stage = Stage::Launched;

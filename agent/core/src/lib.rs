@@ -22,6 +22,7 @@ mod launch;
 mod reconcile;
 mod registration;
 mod sandboxes;
+mod set_apart;
 mod snapshot;
 mod stats;
 mod statuses;

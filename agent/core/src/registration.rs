@@ -164,7 +164,10 @@ impl Agent {
                 role,
                 tasks,
             } => self.on_launch(now, framework, &role, tasks, out),
-            AgentCommand::Kill { key, grace } => self.on_kill(now, key, grace, out),
+            AgentCommand::Kill { key, grace, reason } => {
+                self.on_kill(now, key, grace, reason, out);
+            }
+            AgentCommand::SetApart(resources) => self.on_set_apart(resources, out),
             AgentCommand::Acknowledge { key, update } => {
                 self.on_acknowledge(now, &key, update, out);
             }

@@ -12,6 +12,7 @@ use crate::checkpoint::RecordKey;
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::sandboxes::SandboxDir;
+use crate::set_apart::taken_by;
 use crate::tasks::{Stage, Task, TaskHandle};
 use crate::updates::Acknowledged;
 
@@ -92,7 +93,7 @@ impl Agent {
         }
         self.used = self
             .used
-            .checked_sub(&task.info.resources)
+            .checked_sub(&taken_by(&task.info))
             .expect("what a live task uses was added when it came");
         self.stats.count_end(status.state);
         if let Some(id) = task.cell {

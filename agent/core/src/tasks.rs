@@ -104,7 +104,7 @@ impl Task {
         task.latest = record.latest;
         task.kill = record.kill_by.map(|by| Kill {
             by,
-            reason: TaskReason::KillRequested,
+            reason: record.kill_reason.unwrap_or(TaskReason::KillRequested),
         });
         task.silent = record.silent;
         task.updates = UpdateStream::resume(record.pending);
@@ -128,6 +128,7 @@ impl Task {
             cell_sequence: self.cell_sequence,
             pending: self.updates.iter().cloned().collect(),
             kill_by: self.kill.map(|kill| kill.by),
+            kill_reason: self.kill.map(|kill| kill.reason),
             silent: self.silent,
         }
     }

@@ -11,7 +11,8 @@ pub(crate) type Refused = (TaskReason, String);
 
 /// Checks a task by itself; whether it fits is another question.
 pub(crate) fn validate_task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Refused> {
-    if task.resources.cpu_milli == 0 || task.resources.mem_bytes == 0 {
+    let amounts = task.resources.flattened();
+    if amounts.cpu_milli == 0 || amounts.mem_bytes == 0 {
         let why = "a task needs CPU and memory; its resources are ";
         return Err((TaskReason::TaskInvalid, format!("{why}{}", task.resources)));
     }

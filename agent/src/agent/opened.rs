@@ -21,6 +21,7 @@ use crate::config::AgentConfig;
 use crate::host_probe;
 use crate::master_link::MasterAddress;
 use crate::sandbox_dirs::{self, Remover};
+use crate::volumes::Volumes;
 
 /// All of it.
 pub(super) struct Opened {
@@ -31,6 +32,7 @@ pub(super) struct Opened {
     pub(super) compiler: Compiler,
     pub(super) cells: CellLinkConfig,
     pub(super) remover: Remover,
+    pub(super) volumes: Volumes,
     pub(super) detected: Resources,
     pub(super) fuel_per_cpu_second: u64,
     pub(super) hostname: String,
@@ -47,13 +49,20 @@ pub(super) fn open(
 ) -> Result<Opened, StartError> {
     let lock = claim(&config.state_directory)?;
     let (state, checkpoints) = open_checkpoint(config, events)?;
+    let remover = Remover::start().map_err(StartError::System)?;
     Ok(Opened {
         lock,
         state,
         checkpoints,
         compiler: open_compiler(config, master)?,
         cells: cells(config)?,
-        remover: Remover::start().map_err(StartError::System)?,
+        volumes: Volumes::open(config.volume_directory(), &remover).map_err(|source| {
+            StartError::StateDirectory {
+                path: config.volume_directory(),
+                source,
+            }
+        })?,
+        remover,
         detected: host_probe::detect(config)?,
         fuel_per_cpu_second: fuel_rate(config),
         hostname: config.hostname.clone().unwrap_or_else(host_probe::hostname),

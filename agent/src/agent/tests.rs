@@ -137,7 +137,7 @@ impl StubMaster {
                 },
                 update: status.update.unwrap(),
             }],
-            AgentEvent::Pong | AgentEvent::Unregister => Vec::new(),
+            AgentEvent::Slack { .. } | AgentEvent::Pong | AgentEvent::Unregister => Vec::new(),
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn spec(launch: SandboxLaunch, io: GuestIo) -> SandboxSpec {
         task: launch.task,
         compiled: launch.compiled,
         root: super::directory::root(&launch.directory),
+        volumes: launch.volumes,
         stdin: io.stdin,
         stdout: io.stdout,
         stderr: io.stderr,

@@ -106,6 +106,7 @@ fn launch(task: &str, stdio: Stdio) -> CellCommand {
         task: Arc::new(info),
         compiled: PathBuf::from("/nowhere/image"),
         directory: PathBuf::from("/nowhere/sandbox"),
+        volumes: Vec::new(),
         fuel_per_cpu_second: 0,
     }))
 }

@@ -8,7 +8,7 @@ use nesos_types::bundle::Digest;
 use nesos_types::ids::{AgentId, FrameworkId};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{StatusSource, TaskInfo, TaskState, TaskStatus};
+use nesos_types::task::{StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
 use super::*;
@@ -31,6 +31,7 @@ fn task(id: &str) -> TaskRecord {
         cell_sequence: 1,
         pending: vec![status],
         kill_by: Some(Time::from_micros(5)),
+        kill_reason: Some(TaskReason::Preempted),
         silent: false,
     }
 }
@@ -40,6 +41,7 @@ fn records() -> (AgentRecord, CellRecord, TaskRecord) {
         id: Some(AgentId(8)),
         boot_id: "boot".into(),
         next_cell: 2,
+        set_apart: Resources::new(1000, 7),
     };
     let cell = CellRecord {
         cell: CellId(1),

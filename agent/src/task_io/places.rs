@@ -245,6 +245,7 @@ mod tests {
             task: Arc::new(TaskInfo::new(id, Digest([0; 32]), Resources::default())),
             compiled: PathBuf::new(),
             directory: directory.to_owned(),
+            volumes: Vec::new(),
             fuel_per_cpu_second: 0,
         }
     }

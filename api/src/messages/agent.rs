@@ -7,7 +7,7 @@ use nesos_types::message::{AgentCommand, AgentEvent, AgentTask};
 use nesos_types::task::TaskInfo;
 
 use crate::common::to_micros;
-use crate::task::{shared_tasks, state, state_number, wire_tasks};
+use crate::task::{kill_reason, reason_number, shared_tasks, state, state_number, wire_tasks};
 use crate::v1;
 use crate::wire_error::{WireError, all, parse, parse_optional, required};
 
@@ -32,9 +32,13 @@ impl From<&AgentCommand> for v1::AgentCommand {
                 role: role.to_string(),
                 tasks: wire_tasks(tasks),
             }),
-            AgentCommand::Kill { key, grace } => Command::Kill(v1::KillTask {
+            AgentCommand::Kill { key, grace, reason } => Command::Kill(v1::KillTask {
                 key: Some(key.into()),
                 grace_us: grace.map(to_micros),
+                reason: reason_number(*reason),
+            }),
+            AgentCommand::SetApart(resources) => Command::SetApart(v1::SetApart {
+                resources: Some(resources.into()),
             }),
             AgentCommand::Acknowledge { key, update } => {
                 Command::Acknowledge(v1::AcknowledgeUpdate {
@@ -79,7 +83,11 @@ impl TryFrom<v1::AgentCommand> for AgentCommand {
             Command::Kill(command) => Self::Kill {
                 key: required("key", command.key)?.try_into()?,
                 grace: command.grace_us.map(Duration::from_micros),
+                reason: kill_reason(command.reason)?,
             },
+            Command::SetApart(command) => {
+                Self::SetApart(required("resources", command.resources)?.try_into()?)
+            }
             Command::Acknowledge(command) => Self::Acknowledge {
                 key: required("key", command.key)?.try_into()?,
                 update: parse("update_id", &command.update_id)?,
@@ -111,6 +119,9 @@ impl From<&AgentEvent> for v1::AgentEvent {
                 status: Some(status.into()),
                 latest: state_number(*latest),
             }),
+            AgentEvent::Slack { cpu_milli } => Event::Slack(v1::Slack {
+                cpu_milli: *cpu_milli,
+            }),
             AgentEvent::Pong => Event::Pong(v1::Pong {}),
             AgentEvent::Unregister => Event::Unregister(v1::Unregister {}),
         };
@@ -133,6 +144,9 @@ impl TryFrom<v1::AgentEvent> for AgentEvent {
                 framework: parse("framework_id", &event.framework_id)?,
                 status: required("status", event.status)?.try_into()?,
                 latest: state("latest", event.latest)?,
+            },
+            Event::Slack(event) => Self::Slack {
+                cpu_milli: event.cpu_milli,
             },
             Event::Pong(v1::Pong {}) => Self::Pong,
             Event::Unregister(v1::Unregister {}) => Self::Unregister,

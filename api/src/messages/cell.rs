@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport};
+use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport, SandboxVolume};
 use nesos_types::ids::TaskKey;
 use nesos_types::task::TaskInfo;
 
@@ -66,7 +66,26 @@ impl From<&SandboxLaunch> for v1::LaunchSandbox {
             compiled_path: launch.compiled.to_string_lossy().into_owned(),
             directory: launch.directory.to_string_lossy().into_owned(),
             fuel_per_cpu_second: launch.fuel_per_cpu_second,
+            volumes: launch.volumes.iter().map(wire_volume).collect(),
         }
+    }
+}
+
+fn wire_volume(volume: &SandboxVolume) -> v1::SandboxVolume {
+    v1::SandboxVolume {
+        host: volume.host.to_string_lossy().into_owned(),
+        guest: volume.guest.clone(),
+        read_only: volume.read_only,
+        max_bytes: volume.max_bytes,
+    }
+}
+
+fn volume(wire: v1::SandboxVolume) -> SandboxVolume {
+    SandboxVolume {
+        host: PathBuf::from(wire.host),
+        guest: wire.guest,
+        read_only: wire.read_only,
+        max_bytes: wire.max_bytes,
     }
 }
 
@@ -83,6 +102,7 @@ impl TryFrom<v1::LaunchSandbox> for SandboxLaunch {
             compiled: PathBuf::from(wire.compiled_path),
             directory: PathBuf::from(wire.directory),
             fuel_per_cpu_second: wire.fuel_per_cpu_second,
+            volumes: wire.volumes.into_iter().map(volume).collect(),
         })
     }
 }

@@ -25,6 +25,13 @@ impl From<&Refusal> for v1::Refusal {
             Refusal::TooSlow => (Code::TooSlow, String::new()),
             Refusal::AgentRemoved { agent } => (Code::AgentRemoved, agent.to_string()),
             Refusal::AgentReplaced { agent } => (Code::AgentReplaced, agent.to_string()),
+            Refusal::AgentShrunk { agent, .. } => (Code::AgentShrunk, agent.to_string()),
+        };
+        let (reserved, offered) = match refusal {
+            Refusal::AgentShrunk {
+                reserved, offered, ..
+            } => (reserved.clone(), offered.clone()),
+            _ => <(String, String)>::default(),
         };
         let why = match refusal {
             Refusal::InvalidCall { why, .. } => why.clone(),
@@ -34,6 +41,8 @@ impl From<&Refusal> for v1::Refusal {
             code: code.into(),
             subject,
             why,
+            reserved,
+            offered,
         }
     }
 }
@@ -68,6 +77,11 @@ impl TryFrom<v1::Refusal> for Refusal {
             },
             Code::AgentReplaced => Self::AgentReplaced {
                 agent: parse("refusal.subject", &subject)?,
+            },
+            Code::AgentShrunk => Self::AgentShrunk {
+                agent: parse("refusal.subject", &subject)?,
+                reserved: wire.reserved,
+                offered: wire.offered,
             },
         })
     }

@@ -190,6 +190,7 @@ impl From<&Operation> for v1::Operation {
                 Operation::LaunchGroup(tasks) => Wire::LaunchGroup(v1::LaunchGroup {
                     tasks: wire_tasks(tasks),
                 }),
+                Operation::Reservation(change) => Wire::Reservation(change.into()),
             }),
         }
     }
@@ -205,6 +206,7 @@ impl TryFrom<v1::Operation> for Operation {
         Ok(match operation {
             Wire::Launch(launch) => Self::Launch(shared_tasks(launch.tasks)?),
             Wire::LaunchGroup(launch) => Self::LaunchGroup(shared_tasks(launch.tasks)?),
+            Wire::Reservation(change) => Self::Reservation(change.try_into()?),
         })
     }
 }

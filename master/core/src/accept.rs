@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use nesos_types::ids::{AgentId, OfferId, TaskId};
-use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::message::{AgentCommand, Refusal, SchedulerEvent};
 use nesos_types::offer::{Filters, Operation};
+use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
 use nesos_types::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 
@@ -34,12 +35,14 @@ impl Dropped {
 }
 
 /// An acceptance under way.
-struct Acceptance {
-    framework: FrameworkSlot,
-    client: ClientSlot,
-    agent: AgentSlot,
+pub(crate) struct Acceptance {
+    pub(crate) framework: FrameworkSlot,
+    pub(crate) client: ClientSlot,
+    pub(crate) agent: AgentSlot,
     /// What the operations so far have left.
-    remaining: Resources,
+    pub(crate) remaining: Resources,
+    /// What they have made of other resources.
+    pub(crate) fresh: Resources,
     /// What is to be launched, in order.
     launches: Vec<SharedTask>,
 }
@@ -85,6 +88,7 @@ impl Master {
             client: first.client,
             agent: first.agent,
             remaining: Resources::default(),
+            fresh: Resources::default(),
             launches: Vec::new(),
         };
         self.stats.offers_accepted += slots.len() as u64;
@@ -146,7 +150,13 @@ impl Master {
         out: &mut Decisions,
     ) {
         for operation in operations {
-            let (Operation::Launch(tasks) | Operation::LaunchGroup(tasks)) = operation;
+            let tasks = match operation {
+                Operation::Launch(tasks) | Operation::LaunchGroup(tasks) => tasks,
+                Operation::Reservation(change) => {
+                    self.drop_change(framework, &change, dropped, out);
+                    continue;
+                }
+            };
             for task in tasks {
                 self.stats.tasks_dropped += 1;
                 let mut status = status_by_master(
@@ -162,6 +172,22 @@ impl Master {
         }
     }
 
+    fn drop_change(
+        &self,
+        framework: FrameworkSlot,
+        change: &ReservationChange,
+        dropped: &Dropped,
+        out: &mut Decisions,
+    ) {
+        if let Some(connection) = self.frameworks[framework].connection {
+            let refusal = Refusal::InvalidCall {
+                call: change.name().to_owned(),
+                why: dropped.message.to_owned(),
+            };
+            out.tell_scheduler(connection, SchedulerEvent::Refused(refusal));
+        }
+    }
+
     fn operate(&mut self, acceptance: &mut Acceptance, operation: Operation, out: &mut Decisions) {
         match operation {
             Operation::Launch(tasks) => {
@@ -170,6 +196,7 @@ impl Master {
                 }
             }
             Operation::LaunchGroup(tasks) => self.launch_group(acceptance, tasks, out),
+            Operation::Reservation(change) => self.change_accepted(acceptance, &change, out),
         }
     }
 
@@ -304,6 +331,7 @@ impl Master {
             client,
             agent,
             remaining,
+            fresh,
             launches,
         } = acceptance;
         let refusal = self.refusal_of_rest(filters, launches.is_empty());
@@ -315,8 +343,10 @@ impl Master {
             };
             out.tell_agent(connection, launch);
         }
-        if !remaining.is_empty() && !refusal.is_zero() {
-            self.refuse(client, agent, &remaining, refusal);
+        // What was set apart or given back comes again at once.
+        let refused = remaining.saturating_sub(&fresh);
+        if !refused.is_empty() && !refusal.is_zero() {
+            self.refuse(client, agent, &refused, refusal);
         }
         self.release(client, agent, &remaining);
     }

@@ -37,6 +37,12 @@ pub(crate) struct Agent {
     pub(crate) last_heard: Time,
     /// When it is to be pinged, or to be given up if it is away.
     pub(crate) deadline: Time,
+    /// All that it has: what its configuration gives it as it is set apart now, and what is revocable.
+    pub(crate) total: Resources,
+    /// What was set apart at run time.
+    pub(crate) set_apart: Resources,
+    /// CPU of its tasks that they do not use, as far as it has said, in thousandths of a core.
+    pub(crate) slack_milli: u64,
     /// What neither a task nor an offer holds.
     pub(crate) free: Resources,
     /// Its tasks use more than it has: it came back smaller, or brought tasks that do not fit.
@@ -47,10 +53,21 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    pub(crate) fn new(id: AgentId, info: Arc<AgentInfo>, since: Time, link: Link) -> Self {
+    pub(crate) fn new(
+        id: AgentId,
+        info: Arc<AgentInfo>,
+        set_apart: Resources,
+        since: Time,
+        link: Link,
+    ) -> Self {
+        let total = Self::total_of(&info.resources, &set_apart);
+        let total = total.expect("an agent with less than is set apart on it is not admitted");
         Self {
             id,
-            free: info.resources.clone(),
+            free: total.clone(),
+            total,
+            set_apart,
+            slack_milli: 0,
             info,
             since,
             link,
@@ -69,11 +86,21 @@ impl Agent {
         }
     }
 
+    /// Whether what it has counts as the cluster's: it has been here since the master started.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.link != Link::Recovered
+    }
+
+    /// What of its total is revocable.
+    pub(crate) fn revocable(&self) -> Resources {
+        self.total
+            .only_parts()
+            .with_parts_if(|claim| claim.revocable)
+    }
+
     /// Works out what is free from what is held, in the order given.
     pub(crate) fn recount<'a>(&mut self, mut held: impl Iterator<Item = &'a Resources>) {
-        let free = held.try_fold(self.info.resources.clone(), |free, held| {
-            free.checked_sub(held)
-        });
+        let free = held.try_fold(self.total.clone(), |free, held| free.checked_sub(held));
         self.overcommitted = free.is_none();
         self.free = free.unwrap_or_default();
     }

@@ -5,8 +5,10 @@
 //! something to offer (`idle`), and of those the ones for which something has changed since nobody
 //! took them (`candidates`); a run looks at candidates only.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use nesos_types::reservation::Claim;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::time::Time;
@@ -300,6 +302,25 @@ impl From<QuotaBlocked> for Blocked {
     }
 }
 
+/// What of an agent's free resources a client may use at all: not what is reserved for others, nor what
+/// is revocable if it wants none of that.
+fn suited<'a>(client: &Client, free: &'a Resources) -> Result<Cow<'a, Resources>, Blocked> {
+    let is_suited = |claim: &Claim| claim.is_open_to(&client.role) && client.wishes.takes(claim);
+    let Some((other, _)) = free.parts().find(|(claim, _)| !is_suited(claim)) else {
+        return Ok(Cow::Borrowed(free));
+    };
+    let suited = free.with_parts_if(is_suited);
+    if !suited.is_empty() {
+        return Ok(Cow::Owned(suited));
+    }
+    Err(match other.reservation() {
+        Some(reservation) => Blocked::Reserved {
+            role: reservation.role.clone(),
+        },
+        None => Blocked::Revocable,
+    })
+}
+
 fn portion(
     client: &Client,
     quotas: &Quotas,
@@ -310,9 +331,16 @@ fn portion(
     if let Some(blocked) = client.wishes.agent_blocked(&agent.info) {
         return Err(blocked);
     }
-    let portion = quotas
-        .portion(&client.quotas, &agent.free, rules.pass)
-        .map_err(Blocked::from)?;
+    let suited = suited(client, &agent.free)?;
+    let portion = match (quotas.portion(&client.quotas, &suited, rules.pass), suited) {
+        (Ok(Portion::All), Cow::Owned(suited)) => Portion::Part(suited),
+        (Ok(portion), _) => portion,
+        // What is set apart is no quota's business.
+        (Err(_), suited) if suited.has_parts() && rules.pass == Pass::Everybody => {
+            Portion::Part(suited.only_parts())
+        }
+        (Err(blocked), _) => return Err(blocked.into()),
+    };
     let resources = portion.of(&agent.free);
     if let Some(blocked) = client.wishes.resources_blocked(resources, rules.config) {
         return Err(blocked);

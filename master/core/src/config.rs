@@ -113,6 +113,6 @@ impl MasterConfig {
             && self
                 .min_allocatable
                 .iter()
-                .any(|minimum| resources.contains(minimum))
+                .any(|minimum| resources.covers(minimum))
     }
 }

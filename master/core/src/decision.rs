@@ -7,6 +7,8 @@ use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
 use nesos_types::message::{AgentCommand, SchedulerEvent};
+use nesos_types::reservation::ReservationRefusal;
+use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleRefusal, RoleSettings};
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
@@ -113,6 +115,13 @@ pub enum Record {
         /// When it left.
         at: Time,
     },
+    /// What is set apart on an agent has changed.
+    SetApart {
+        /// The agent.
+        agent: AgentId,
+        /// All that is set apart on it at run time: reservations and volumes.
+        resources: Resources,
+    },
     /// An operator has decided something about a role.
     RoleChanged {
         /// The role.
@@ -140,6 +149,7 @@ impl Record {
             Self::AgentAdmitted { agent, .. }
             | Self::AgentUnreachable { agent, .. }
             | Self::AgentRemoved { agent, .. } => Subject::Agent(*agent),
+            Self::SetApart { agent, .. } => Subject::SetApart(*agent),
             Self::RoleChanged { role, .. } => Subject::Role(role.clone()),
             Self::PolicySet { .. } => Subject::Policy,
             Self::Forgotten(subject) => subject.clone(),
@@ -155,6 +165,8 @@ pub enum Subject {
     Framework(FrameworkId),
     /// An agent.
     Agent(AgentId),
+    /// What is set apart on an agent.
+    SetApart(AgentId),
     /// A role.
     Role(Role),
     /// The policy; there is one.
@@ -166,7 +178,8 @@ impl fmt::Display for Subject {
         match self {
             Self::Framework(id) => id.fmt(f),
             Self::Agent(id) => id.fmt(f),
-            // Set apart from the ids, whatever the role is called.
+            Self::SetApart(agent) => write!(f, "set-apart/{agent}"),
+            // Kept away from the ids, whatever the role is called.
             Self::Role(role) => write!(f, "role/{role}"),
             Self::Policy => f.write_str("policy"),
         }
@@ -200,6 +213,8 @@ pub enum OperatorReply {
     TaskUnknown,
     /// Roles were not changed, none of them.
     RolesRefused(RoleRefusal),
+    /// Nothing was set apart or given back.
+    ReservationRefused(ReservationRefusal),
 }
 
 /// Something that happened, for the stream of events that operators may watch.
@@ -216,6 +231,8 @@ pub enum Happening {
     AgentDisconnected(AgentId),
     /// An agent is unreachable or left for good.
     AgentRemoved(AgentId),
+    /// What is set apart on an agent has changed: reservations or volumes.
+    ReservationsChanged(AgentId),
     /// An operator has decided something about a role.
     RoleChanged(Role),
     /// Another policy decides in which order frameworks are served, or a plug-in has failed and DRF

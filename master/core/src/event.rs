@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use nesos_types::ids::{FrameworkId, TaskId};
+use nesos_types::ids::{AgentId, FrameworkId, TaskId};
 use nesos_types::message::{AgentEvent, SchedulerCall};
+use nesos_types::reservation::ReservationChange;
 use nesos_types::role::RoleChange;
 
 /// Names one connection of a scheduler or an agent. The doors choose the numbers; a number is never
@@ -54,6 +55,13 @@ pub enum OperatorRequest {
     },
     /// End a framework for good: its tasks are killed and its id is barred.
     TeardownFramework(FrameworkId),
+    /// Set resources of an agent apart, or give them back, where no task uses them.
+    ChangeReservations {
+        /// The agent.
+        agent: AgentId,
+        /// The change.
+        change: ReservationChange,
+    },
     /// Change weights, priorities and quotas of roles: all of the changes, or none.
     ChangeRoles {
         /// The changes, each of another role.

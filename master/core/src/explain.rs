@@ -91,6 +91,13 @@ pub enum Blocked {
     Constraint,
     /// Nothing that the framework has said to wait for fits into what is free.
     NoDemandFits,
+    /// All that is free is reserved for a role that is neither the framework's nor above it.
+    Reserved {
+        /// Which, or one of them.
+        role: Role,
+    },
+    /// All that is free is revocable, and the framework takes nothing revocable.
+    Revocable,
     /// A role has reached its limit.
     QuotaLimit {
         /// Which: the framework's own or one above it.
@@ -161,9 +168,9 @@ impl Master {
     fn explain_client(&self, client: ClientSlot, shape: Option<&Resources>) -> Vec<BlockedGroup> {
         let mut groups: BTreeMap<Blocked, Vec<AgentId>> = BTreeMap::new();
         for (slot, agent) in self.agents.by_id() {
-            let total = &agent.info.resources;
+            let total = &agent.total;
             let blocked = match shape {
-                Some(shape) if !total.contains(shape) => Blocked::AgentTooSmall,
+                Some(shape) if !total.covers(shape) => Blocked::AgentTooSmall,
                 _ => self.blocked(client, slot, shape),
             };
             groups.entry(blocked).or_default().push(agent.id);
@@ -207,7 +214,7 @@ impl Master {
         let quotas = &self.allocator.quotas;
         let blocked = quotas.shape_blocked(&client.quotas, shape);
         blocked.map(Blocked::from).or_else(|| {
-            let fits = self.agents[agent].free.contains(shape);
+            let fits = self.agents[agent].free.covers(shape);
             (!fits).then_some(Blocked::TooLittleFree)
         })
     }

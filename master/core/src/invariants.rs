@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
-use crate::agents::Link;
+use crate::agents::{Agent, Link};
 use crate::allocator::Rules;
 use crate::allocator::quantities::Quantities;
 use crate::allocator::quota::Pass;
@@ -142,7 +142,7 @@ impl Master {
         let total: Quantities = self
             .agents
             .iter()
-            .filter(|(_, agent)| agent.link != Link::Recovered)
+            .filter(|(_, agent)| agent.is_counted())
             .map(|(_, agent)| &agent.info.resources)
             .collect();
         assert_eq!(&total, self.allocator.policy.total());
@@ -172,7 +172,16 @@ impl Master {
         let sum = by_tasks
             .chain(by_offers)
             .try_fold(agent.free.clone(), |sum, held| sum.checked_add(held));
-        assert_eq!(sum.as_ref(), Some(&agent.info.resources));
+        assert_eq!(sum.as_ref(), Some(&agent.total));
+        let set_apart = self.registry.set_apart(agent.id);
+        assert_eq!(
+            set_apart.cloned().unwrap_or_default(),
+            agent.set_apart,
+            "what is set apart is durable"
+        );
+        let expected = Agent::total_of(&agent.info.resources, &agent.set_apart);
+        let expected = expected.and_then(|total| total.checked_add(&agent.revocable()));
+        assert_eq!(expected.as_ref(), Some(&agent.total));
     }
 
     /// Each client is charged for what its tasks and offers hold.
@@ -200,15 +209,7 @@ impl Master {
             assert_eq!(&charged, self.allocator.policy.held(slot));
         }
         assert!(held.is_empty(), "whoever holds something is a client");
-        let clients = self.allocator.clients.iter();
-        let holding =
-            clients.map(|(slot, client)| (&client.role, self.allocator.policy.held(slot)));
-        let idle = self.allocator.idle();
-        let idle = idle.map(|agent| (agent, &self.agents[agent].free));
-        let settings = self.registry.roles();
-        self.allocator
-            .quotas
-            .check_invariants(settings, holding, idle);
+        self.allocator.quotas.check_invariants(&self.quotas_anew());
     }
 
     /// Every deadline has an owner that waits for it, and every owner its deadline.

@@ -23,6 +23,8 @@ mod offers;
 mod policy;
 mod reconcile;
 mod registry;
+mod reservations;
+mod revocable;
 mod roles;
 pub mod snapshot;
 pub mod stats;

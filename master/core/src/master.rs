@@ -11,7 +11,7 @@ use crate::agents::{Agent, Agents, Link};
 use crate::allocator::Allocator;
 use crate::config::MasterConfig;
 use crate::deadlines::{Deadline, Deadlines};
-use crate::decision::{Decisions, Effect, OperatorReply, Record};
+use crate::decision::{Decisions, Effect, OperatorReply, Record, Subject};
 use crate::event::{ConnectionId, Event, OperatorRequest, RequestId};
 use crate::frameworks::{CompletedFramework, Framework, Frameworks};
 use crate::ids::IdSource;
@@ -104,7 +104,9 @@ impl Master {
         let back_until = self.now + self.config.agent_reregister_timeout;
         for (id, fact) in self.registry.agents() {
             if let AgentFact::Admitted { info, since } = fact {
-                let mut agent = Agent::new(id, Arc::clone(info), *since, Link::Recovered);
+                let set_apart = self.registry.set_apart(id).cloned().unwrap_or_default();
+                let mut agent =
+                    Agent::new(id, Arc::clone(info), set_apart, *since, Link::Recovered);
                 agent.deadline = back_until;
                 let slot = self.agents.insert(agent);
                 self.deadlines.insert(back_until, Deadline::Agent(slot));
@@ -255,6 +257,7 @@ impl Master {
                 status,
                 latest,
             } => self.on_update(agent, framework, status, latest, out),
+            AgentEvent::Slack { cpu_milli } => self.on_slack(agent, cpu_milli, out),
             AgentEvent::Pong => {}
             AgentEvent::Unregister => self.on_unregister(agent, out),
         }
@@ -285,6 +288,9 @@ impl Master {
             },
             OperatorRequest::ChangeRoles { changes, force } => {
                 self.on_change_roles(changes, *force, out)
+            }
+            OperatorRequest::ChangeReservations { agent, change } => {
+                self.on_change_reservations(*agent, change, out)
             }
             OperatorRequest::TeardownFramework(framework) => {
                 match self.frameworks.find(*framework) {
@@ -346,9 +352,12 @@ impl Master {
         self.registry.apply(&record);
         out.records.push(record);
         while let Some(subject) = self.registry.surplus(self.config.max_retired_ids) {
-            let forgotten = Record::Forgotten(subject);
+            let forgotten = Record::Forgotten(subject.clone());
             self.registry.apply(&forgotten);
             out.records.push(forgotten);
+            if let Subject::Agent(agent) = subject {
+                self.forget_set_apart(agent, out);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 
@@ -51,6 +52,9 @@ pub struct Registry {
     agents: BTreeMap<AgentId, AgentFact>,
     /// What operators have decided of roles.
     roles: BTreeMap<Role, RoleSettings>,
+    /// What is set apart on agents at run time. An agent on which something once was keeps an entry, so
+    /// that it hears that there is nothing any more.
+    set_apart: BTreeMap<AgentId, Resources>,
     /// The policy that operators have chosen, if they have.
     policy: Option<PolicyChoice>,
     /// Subjects that are no longer live, oldest first: the order in which they are forgotten.
@@ -110,6 +114,9 @@ impl Registry {
             Record::AgentRemoved { agent, at, .. } => {
                 self.put_agent(*agent, AgentFact::Removed { at: *at });
             }
+            Record::SetApart { agent, resources } => {
+                self.set_apart.insert(*agent, resources.clone());
+            }
             Record::RoleChanged { role, settings } => {
                 self.roles.insert(role.clone(), settings.clone());
             }
@@ -146,6 +153,9 @@ impl Registry {
                     self.retired_agents.remove(&(at, *id));
                 }
             }
+            Subject::SetApart(agent) => {
+                self.set_apart.remove(agent);
+            }
             Subject::Role(role) => {
                 self.roles.remove(role);
             }
@@ -174,6 +184,11 @@ impl Registry {
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&AgentFact> {
         self.agents.get(&id)
+    }
+
+    /// What is set apart on an agent at run time, if anything ever was.
+    pub(crate) fn set_apart(&self, agent: AgentId) -> Option<&Resources> {
+        self.set_apart.get(&agent)
     }
 
     /// Roles about which operators have decided something.

@@ -79,16 +79,24 @@ impl Master {
         Ok(())
     }
 
-    /// A limit must leave room for what tasks use already; offers can be taken back.
+    /// A limit must leave room for what tasks use and what is reserved already; offers can be taken back.
     fn check_use(&self, role: &Role, limit: &Amounts) -> Result<(), RoleRefusal> {
         if limit.is_empty() {
             return Ok(());
         }
-        let tasks = self.tasks.iter().map(|(_, task)| task);
-        let used: Quantities = tasks
-            .filter(|task| task.holds() && role.holds(&task.role))
-            .map(|task| &task.info.resources)
-            .collect();
+        let mut used = Quantities::default();
+        for (_, task) in self.tasks.iter() {
+            if task.holds() && role.holds(&task.role) {
+                used.add_unclaimed(&task.info.resources);
+            }
+        }
+        for (_, agent) in self.agents.iter().filter(|(_, agent)| agent.is_counted()) {
+            let reserved = agent.total.parts().filter(|(claim, _)| {
+                let reservation = claim.reservation();
+                reservation.is_some_and(|reservation| role.holds(&reservation.role))
+            });
+            reserved.for_each(|(_, part)| used.add_unclaimed(part));
+        }
         for (kind, limit) in limit.iter() {
             if used.get(kind) > u128::from(limit) {
                 return Err(RoleRefusal::LimitBelowUse {
@@ -122,16 +130,36 @@ impl Master {
 
     /// Works out every quota from the registry and from what clients hold.
     pub(crate) fn rebuild_quotas(&mut self) {
-        let mut quotas = Quotas::new(self.registry.roles());
+        let quotas = self.quotas_anew();
         for slot in self.allocator.clients.slots().collect::<Vec<_>>() {
             let path = quotas.path(&self.allocator.clients[slot].role);
-            quotas.charge(&path, self.allocator.policy.held(slot));
             self.allocator.clients[slot].quotas = path;
+        }
+        self.allocator.quotas = quotas;
+    }
+
+    /// Every quota as it follows from everything else.
+    pub(crate) fn quotas_anew(&self) -> Quotas {
+        let mut quotas = Quotas::new(self.registry.roles());
+        if quotas.is_empty() {
+            return quotas;
+        }
+        let tasks = self.tasks.iter().map(|(_, task)| task);
+        let tasks = tasks.filter(|task| task.holds());
+        let by_tasks = tasks.map(|task| (task.client, &task.info.resources));
+        let by_offers = self.offers.iter();
+        let by_offers = by_offers.map(|(_, offer)| (offer.client, &offer.resources));
+        for (client, resources) in by_tasks.chain(by_offers) {
+            let path = quotas.path(&self.allocator.clients[client].role);
+            quotas.charge_one(&path, resources);
+        }
+        for (_, agent) in self.agents.iter().filter(|(_, agent)| agent.is_counted()) {
+            quotas.count_reservations(&agent.total, true);
         }
         for agent in self.allocator.idle() {
             quotas.count_free(agent, Some(&self.agents[agent].free));
         }
-        self.allocator.quotas = quotas;
+        quotas
     }
 
     /// Takes back offers, the newest first, until no limit is exceeded by them.

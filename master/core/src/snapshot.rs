@@ -75,6 +75,8 @@ pub struct AgentView {
     pub offered: Resources,
     /// Resources that neither a task nor an offer holds.
     pub free: Resources,
+    /// All that it has, as it is set apart now.
+    pub total: Resources,
     /// How many tasks it has, ended ones included until they are acknowledged.
     pub tasks: usize,
 }

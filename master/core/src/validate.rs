@@ -54,6 +54,7 @@ pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
     limits(&task.limits, agent)?;
     words(task)?;
     mounts(&task.mounts, agent)?;
+    volumes(task)?;
     match task.kill_grace {
         Some(grace) if grace > MAX_KILL_GRACE => {
             Err(Invalid::new("kill_grace is longer than 24 hours"))
@@ -63,6 +64,7 @@ pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
 }
 
 fn resources(resources: &Resources) -> Result<(), Invalid> {
+    let resources = resources.flattened();
     if resources.cpu_milli == 0 {
         return Err(Invalid::new("the task wants no CPU; it would never run"));
     }
@@ -125,6 +127,26 @@ fn mounts(mounts: &[Mount], agent: &AgentInfo) -> Result<(), Invalid> {
         }
         if mount.guest.split('/').any(|component| component == "..") {
             return Err(Invalid::new(format!("{:?} holds \"..\"", mount.guest)));
+        }
+    }
+    Ok(())
+}
+
+fn volumes(task: &TaskInfo) -> Result<(), Invalid> {
+    for mount in &task.volumes {
+        let mut held = task.resources.volumes();
+        if !held.any(|(volume, _)| volume.id == mount.volume) {
+            return Err(Invalid::new(format!(
+                "volumes: volume {} is not among the task's resources",
+                mount.volume
+            )));
+        }
+        let guest = &mount.guest;
+        let leads_out = guest.split('/').any(|component| component == "..");
+        if !guest.starts_with('/') || guest.contains('\0') || leads_out {
+            return Err(Invalid::new(format!(
+                "volumes: {guest:?} is not an absolute path without \"..\""
+            )));
         }
     }
     Ok(())

@@ -364,6 +364,7 @@ fn info(roles: &[usize]) -> FrameworkInfo {
     let filters = OfferFilters {
         min_allocatable: Some(vec![Resources::new(1000, 0)]),
         constraints: None,
+        revocable: false,
     };
     info.offer_filters.insert(role(roles[0]), filters);
     info

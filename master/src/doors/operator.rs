@@ -10,6 +10,7 @@ use nesos_api::v1;
 use nesos_api::v1::operator_service_server::OperatorService;
 use nesos_master_core::{OperatorReply, OperatorRequest, Snapshot};
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
+use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
 use nesos_types::role::RoleChange;
 use nesos_types::time::Time;
@@ -112,6 +113,23 @@ impl OperatorService for OperatorDoor {
         Ok(Response::new(v1::ChangeRolesResponse {}))
     }
 
+    async fn change_reservations(
+        &self,
+        request: Request<v1::ChangeReservationsRequest>,
+    ) -> Result<Response<v1::ChangeReservationsResponse>, Status> {
+        let request = request.into_inner();
+        let change = request
+            .change
+            .ok_or_else(|| Status::invalid_argument("change is missing"))?;
+        let change = OperatorRequest::ChangeReservations {
+            agent: parse("agent_id", &request.agent_id)?,
+            change: ReservationChange::try_from(change)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?,
+        };
+        done(self.driver.operate(change).await?, None)?;
+        Ok(Response::new(v1::ChangeReservationsResponse {}))
+    }
+
     async fn set_policy(
         &self,
         request: Request<v1::SetPolicyRequest>,
@@ -194,6 +212,9 @@ fn done(reply: OperatorReply, task: Option<&TaskId>) -> Result<(), Status> {
         (OperatorReply::TaskUnknown, Some(task)) => Err(task_unknown(task)),
         (OperatorReply::TaskUnknown, None) => Err(Status::not_found("there is no such live task")),
         (OperatorReply::RolesRefused(refusal), _) => {
+            Err(Status::failed_precondition(refusal.to_string()))
+        }
+        (OperatorReply::ReservationRefused(refusal), _) => {
             Err(Status::failed_precondition(refusal.to_string()))
         }
         (OperatorReply::FrameworkUnknown(framework), _) => Err(framework_unknown(framework)),

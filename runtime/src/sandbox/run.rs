@@ -16,19 +16,12 @@ use crate::guest::{Guest, World};
 use crate::limits::{Bytes, MemoryAccount};
 use crate::program::{Command, Ended, Kind, Program, Programs, launch_failed};
 use crate::threads::{Team, ThreadedModule};
-use crate::wasi::{WasiError, WasiSpec, p1};
+use crate::wasi::{WasiError, WasiSpec, default_max_files, p1};
 
 use super::{Control, Observer, Order, SandboxSpec};
 
 /// Descriptors of one sandbox: they are a resource of the whole process.
 const MAX_DESCRIPTORS: usize = 256;
-
-/// Bytes of disk for each file that a sandbox may have where its task does not say how many, as file
-/// systems reckon their inodes.
-const DISK_BYTES_PER_FILE: u64 = 4096;
-
-/// Files that any sandbox may have, however small its disk.
-const LEAST_MAX_FILES: u64 = 256;
 
 /// What all sandboxes of a process draw on.
 #[derive(Debug)]
@@ -141,7 +134,7 @@ async fn live<C: Command>(
     let guest = Guest {
         world: command.make_world(wasi).map_err(no_world)?,
         memory: MemoryAccount::new(
-            launch.task.resources.mem_bytes,
+            launch.task.sandbox_resources().mem_bytes,
             launch.control.meter.clone(),
         ),
         meter: launch.control.meter.clone(),
@@ -197,8 +190,9 @@ async fn unless_dropped<F: Future>(control: &Control, future: F) -> Option<F::Ou
 
 /// Refuses what could never run and what would not be enforced.
 fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
-    let memory = task.resources.mem_bytes;
-    let fixed = program.fixed_bytes(task.resources.cpu_milli);
+    let resources = task.sandbox_resources();
+    let memory = resources.mem_bytes;
+    let fixed = program.fixed_bytes(resources.cpu_milli);
     let needs = program.minimum_bytes.saturating_add(fixed);
     if needs > memory {
         let message = format!(
@@ -225,17 +219,19 @@ fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
 
 fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
     let task = &spec.task;
-    let default_max_files = (task.resources.disk_bytes / DISK_BYTES_PER_FILE).max(LEAST_MAX_FILES);
+    let disk_bytes = task.sandbox_resources().disk_bytes;
+    let max_files = task.limits.files;
     WasiSpec {
         args: task.args.clone(),
         env: task.env.clone(),
         root: spec.root,
         mounts: task.mounts.clone(),
+        volumes: spec.volumes,
         stdin: spec.stdin,
         stdout: spec.stdout,
         stderr: spec.stderr,
-        disk_bytes: task.resources.disk_bytes,
-        max_files: task.limits.files.unwrap_or(default_max_files),
+        disk_bytes,
+        max_files: max_files.unwrap_or_else(|| default_max_files(disk_bytes)),
         max_descriptors: MAX_DESCRIPTORS,
         determinism: spec.determinism,
     }
@@ -259,11 +255,12 @@ fn circumstances(
     memory_refused: Option<u64>,
     world: &impl World,
 ) -> Circumstances {
+    let resources = task.sandbox_resources();
     Circumstances {
         memory_refused,
-        memory_bytes: task.resources.mem_bytes,
+        memory_bytes: resources.mem_bytes,
         disk_exceeded: world.quota().was_exceeded(),
-        disk_bytes: task.resources.disk_bytes,
+        disk_bytes: resources.disk_bytes,
         fuel: task.limits.fuel,
     }
 }

@@ -95,6 +95,7 @@ impl Bench {
             task: task.into(),
             compiled,
             root: self.directory.path().join("root"),
+            volumes: Vec::new(),
             stdin: Stdin::Empty,
             stdout: Stdout::Null,
             stderr: Stdout::Null,

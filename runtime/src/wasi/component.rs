@@ -62,7 +62,8 @@ impl std::fmt::Debug for State {
 
 impl State {
     /// Prepares a component's surroundings. Touches no file: the root is made when it is first needed.
-    pub(crate) fn new(spec: WasiSpec) -> Result<Self, WasiError> {
+    pub(crate) fn new(mut spec: WasiSpec) -> Result<Self, WasiError> {
+        let trees = spec.trees()?;
         let quota = DiskQuota::new(spec.disk_bytes, spec.max_files);
         let output = Arc::<AtomicU64>::default();
         let clock = Clock::new(spec.determinism.as_ref());
@@ -95,13 +96,11 @@ impl State {
         }
         let root = Volume::root(spec.root, Arc::clone(&quota));
         let mut volumes = vec![("/".to_owned(), Arc::new(root))];
-        for mount in spec.mounts {
-            let volume = Volume::mount(mount.host.into(), mount.read_only);
-            volume
-                .dir()
-                .map_err(|source| WasiError::mount(&mount.guest, source))?;
-            volumes.push((mount.guest, Arc::new(volume)));
-        }
+        volumes.extend(
+            trees
+                .into_iter()
+                .map(|(guest, tree)| (guest, Arc::new(tree))),
+        );
         let mut table = ResourceTable::new();
         table.set_max_capacity(
             spec.max_descriptors

@@ -55,7 +55,7 @@ impl std::fmt::Debug for Ctx {
 
 impl Ctx {
     /// Prepares a guest's surroundings. Touches no file: the root is made when the guest first needs it.
-    pub(crate) fn new(spec: WasiSpec) -> Result<Self, WasiError> {
+    pub(crate) fn new(mut spec: WasiSpec) -> Result<Self, WasiError> {
         let quota = DiskQuota::new(spec.disk_bytes, spec.max_files);
         let output = Arc::<AtomicU64>::default();
         let determinism = spec.determinism.as_ref();
@@ -68,15 +68,10 @@ impl Ctx {
                 .push_env(name, value)
                 .map_err(|_| WasiError::TooLong)?;
         }
+        let trees = spec.trees()?;
         let root = Volume::root(spec.root, Arc::clone(&quota));
         let mut volumes = vec![("/".to_owned(), root)];
-        for mount in spec.mounts {
-            let volume = Volume::mount(mount.host.into(), mount.read_only);
-            volume
-                .dir()
-                .map_err(|source| WasiError::mount(&mount.guest, source))?;
-            volumes.push((mount.guest, volume));
-        }
+        volumes.extend(trees);
         let ctx = Self {
             inner,
             shared: Arc::new(Shared {

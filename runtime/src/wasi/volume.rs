@@ -30,6 +30,11 @@ pub(crate) struct Volume {
 enum Kind {
     /// The sandbox's own: created if need be, with `/tmp` in it, and counted.
     Root(Arc<DiskQuota>),
+    /// A persistent volume: must exist, and is counted with what lies in it from before.
+    Kept {
+        quota: Arc<DiskQuota>,
+        read_only: bool,
+    },
     /// Somebody else's: must exist, is not counted.
     Mount { read_only: bool },
 }
@@ -70,8 +75,19 @@ impl Volume {
         }
     }
 
+    pub(crate) fn kept(host: PathBuf, quota: Arc<DiskQuota>, read_only: bool) -> Self {
+        Self {
+            host,
+            kind: Kind::Kept { quota, read_only },
+            dir: OnceLock::new(),
+        }
+    }
+
     pub(crate) fn read_only(&self) -> bool {
-        matches!(self.kind, Kind::Mount { read_only: true })
+        match &self.kind {
+            Kind::Root(_) => false,
+            Kind::Kept { read_only, .. } | Kind::Mount { read_only } => *read_only,
+        }
     }
 
     /// The tree's uppermost directory.
@@ -89,20 +105,26 @@ impl Volume {
     }
 
     fn open_host(&self) -> io::Result<File> {
-        if let Kind::Root(quota) = &self.kind {
-            std::fs::create_dir_all(&self.host)?;
-            quota.adopt(&self.host)?;
-            match std::fs::create_dir(self.host.join("tmp")) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
+        match &self.kind {
+            Kind::Root(quota) => {
+                std::fs::create_dir_all(&self.host)?;
+                quota.adopt(&self.host)?;
+                match std::fs::create_dir(self.host.join("tmp")) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
             }
+            Kind::Kept { quota, .. } => quota.adopt(&self.host)?,
+            Kind::Mount { .. } => {}
         }
         cap::open_ambient_dir(&self.host, cap_primitives::ambient_authority())
     }
 
     fn quota(&self) -> Option<&Arc<DiskQuota>> {
         match &self.kind {
-            Kind::Root(quota) => Some(quota),
+            Kind::Root(quota) | Kind::Kept { quota, .. } => Some(quota),
             Kind::Mount { .. } => None,
         }
     }

@@ -91,6 +91,7 @@ fn brief(call: &SchedulerCall) -> String {
                 .iter()
                 .flat_map(|operation| match operation {
                     Operation::Launch(tasks) | Operation::LaunchGroup(tasks) => tasks,
+                    Operation::Reservation(_) => panic!("a queue reserves nothing"),
                 })
                 .map(|task| task.id.as_str())
                 .collect();

@@ -116,6 +116,7 @@ impl Cell {
             framework: FrameworkId(1),
             task: Arc::new(task),
             compiled: image.path.clone(),
+            volumes: Vec::new(),
             root: tempfile::tempdir_in(&self.directory)?.keep(),
             stdin: Stdin::Empty,
             stdout: launch.stdout,

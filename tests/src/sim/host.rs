@@ -73,6 +73,8 @@ pub(crate) struct Host {
     pub(crate) writing: Option<Checkpoint>,
     pub(crate) cells: BTreeMap<CellId, Cell>,
     runs: u64,
+    /// The directories of its persistent volumes.
+    pub(crate) volumes: Vec<std::path::PathBuf>,
 }
 
 impl Host {
@@ -87,6 +89,7 @@ impl Host {
             writing: None,
             cells: BTreeMap::new(),
             runs: 0,
+            volumes: Vec::new(),
         }
     }
 

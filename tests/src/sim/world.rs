@@ -437,6 +437,7 @@ impl World {
                 let ready = Host::bundle_ready(bundle);
                 self.tell_agent_after(i, host::BUNDLE_FETCH, ready);
             }
+            agent::Effect::KeepVolumes { keep } => self.hosts[i].volumes = keep,
             agent::Effect::ReleaseBundle(_) | agent::Effect::RemoveSandbox { .. } => {}
             agent::Effect::Stop(why) => panic!("agent {i} stopped: {why:?}"),
         }

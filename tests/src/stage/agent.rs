@@ -36,6 +36,8 @@ pub struct StageAgent {
     tasks: BTreeMap<TaskKey, Running>,
     /// What was refused, as far as nobody has looked.
     pub refused: Vec<Refusal>,
+    /// What it was last told to be set apart on it.
+    pub set_apart: Resources,
     next_update: u128,
 }
 
@@ -62,6 +64,7 @@ impl StageAgent {
             connection: None,
             tasks: BTreeMap::new(),
             refused: Vec::new(),
+            set_apart: Resources::default(),
             next_update: 0,
         }
     }
@@ -121,6 +124,10 @@ impl StageAgent {
                     self.start(key, role.clone(), task, now)
                 })
                 .collect(),
+            AgentCommand::SetApart(resources) => {
+                self.set_apart = resources;
+                Vec::new()
+            }
             AgentCommand::Kill { key, .. } => self
                 .update(key, TaskState::Killed, now)
                 .into_iter()

@@ -63,6 +63,9 @@ impl FromStr for Amounts {
     /// Reads `cpus:4;mem:8GiB;disk:0;gpus:2`; memory and disk without a unit are in MiB. Only scalars.
     fn from_str(text: &str) -> Result<Self, ResourcesError> {
         let all: Resources = text.parse()?;
+        if let Some((claim, _)) = all.parts().next() {
+            return Err(ResourcesError::NotAScalar(claim.to_string()));
+        }
         if let Some(name) = all
             .ranges()
             .map(|(name, _)| name)

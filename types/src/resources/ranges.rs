@@ -68,6 +68,16 @@ impl RangeSet {
         (union.count() == self.count() + other.count()).then_some(union)
     }
 
+    /// What both have in common.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let pairs = self.0.iter().flat_map(|&(low, high)| {
+            let others = other.0.iter();
+            others.map(move |&(other_low, other_high)| (low.max(other_low), high.min(other_high)))
+        });
+        Self::new(pairs)
+    }
+
     /// What is left after taking a subset away; `None` if `other` is not a subset.
     #[must_use]
     pub fn checked_difference(&self, other: &Self) -> Option<Self> {

@@ -176,13 +176,13 @@ pub enum RoleRefusal {
         total: u64,
     },
     /// The role uses more than the new limit already. Can be forced.
-    #[error("role {role}: tasks use {} {kind} already, and the new limit is {}; end some, or force it", kind.format(*used), kind.format(*limit))]
+    #[error("role {role}: tasks and reservations use {} {kind} already, and the new limit is {}; end some, or force it", kind.format(*used), kind.format(*limit))]
     LimitBelowUse {
         /// Which role.
         role: Role,
         /// Of what.
         kind: Scalar,
-        /// What its tasks use.
+        /// What its tasks use and what is reserved for it.
         used: u64,
         /// The new limit.
         limit: u64,

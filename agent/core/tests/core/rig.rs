@@ -221,7 +221,11 @@ impl Rig {
 
     pub(crate) fn kill(&mut self, id: &str, grace: Option<u64>) -> String {
         let (key, grace) = (key(id), grace.map(Duration::from_secs));
-        self.command(AgentCommand::Kill { key, grace })
+        self.command(AgentCommand::Kill {
+            key,
+            grace,
+            reason: TaskReason::KillRequested,
+        })
     }
 
     /// The scheduler acknowledges the last status that was sent of a task.
@@ -367,6 +371,10 @@ fn line(effect: &Effect) -> String {
         Effect::FetchBundle(bundle) => format!("fetch bundle {}", bundle.digest.0[0]),
         Effect::ReleaseBundle(bundle) => format!("release bundle {}", bundle.digest.0[0]),
         Effect::RemoveSandbox { directory } => format!("remove {}", directory.display()),
+        Effect::KeepVolumes { keep } => {
+            let keep: Vec<_> = keep.iter().map(|path| path.display().to_string()).collect();
+            format!("keep volumes [{}]", keep.join(", "))
+        }
         Effect::Stop(stopped) => format!("stop: {stopped:?}"),
     }
 }
@@ -402,6 +410,7 @@ fn master_line(event: &AgentEvent) -> String {
                 status.task, status.state
             )
         }
+        AgentEvent::Slack { cpu_milli } => format!("slack {cpu_milli}"),
         AgentEvent::Pong => "pong".into(),
         AgentEvent::Unregister => "unregister".into(),
     }
@@ -409,16 +418,23 @@ fn master_line(event: &AgentEvent) -> String {
 
 fn cell_line(command: &CellCommand) -> String {
     match command {
-        CellCommand::Launch(launch) => format!(
-            "launch {} from {} in {}",
-            launch.task.id,
-            launch.compiled.display(),
-            launch
-                .directory
-                .display()
-                .to_string()
-                .replace(&FRAMEWORK.to_string(), "fw")
-        ),
+        CellCommand::Launch(launch) => {
+            let volumes = launch.volumes.iter().map(|volume| {
+                let (host, guest) = (volume.host.display(), &volume.guest);
+                format!(" with {host} at {guest}, {} B", volume.max_bytes)
+            });
+            format!(
+                "launch {} from {} in {}{}",
+                launch.task.id,
+                launch.compiled.display(),
+                launch
+                    .directory
+                    .display()
+                    .to_string()
+                    .replace(&FRAMEWORK.to_string(), "fw"),
+                volumes.collect::<String>()
+            )
+        }
         CellCommand::Kill { key, grace } => format!("kill {} within {grace:?}", key.task),
         CellCommand::Acknowledge { key, sequence } => {
             format!("acknowledge {} up to {sequence}", key.task)

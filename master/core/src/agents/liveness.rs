@@ -72,14 +72,12 @@ impl Master {
             self.lose_task(task, fate, out);
         }
         self.forget_agent(slot);
+        match self.agents[slot].is_counted() {
+            true => self.uncount_agent(slot),
+            false => self.recovered -= 1,
+        }
         let agent = self.agents.remove(slot);
         self.deadlines.remove(agent.deadline, Deadline::Agent(slot));
-        match agent.link {
-            Link::Recovered => self.recovered -= 1,
-            Link::Connected(_) | Link::Disconnected { .. } => {
-                self.allocator.policy.shrink(&agent.info.resources);
-            }
-        }
         for connection in self.frameworks.connections() {
             out.tell_scheduler(connection, SchedulerEvent::AgentLost(id));
         }
@@ -88,6 +86,7 @@ impl Master {
 
     fn record_loss(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
         let agent = &self.agents[slot];
+        let id = agent.id;
         let record = match fate {
             Fate::Unreachable => Record::AgentUnreachable {
                 agent: agent.id,
@@ -102,6 +101,9 @@ impl Master {
             },
         };
         self.record(record, out);
+        if fate == Fate::Left {
+            self.forget_set_apart(id, out);
+        }
     }
 
     /// A task goes with its agent. One that has ended is told again when the agent comes back.

@@ -44,6 +44,20 @@ impl Master {
             return;
         };
         let id = id.unwrap_or_else(|| self.ids.agent());
+        let set_apart = self.registry.set_apart(id).cloned().unwrap_or_default();
+        if Agent::total_of(&info.resources, &set_apart).is_none() {
+            let refusal = Refusal::AgentShrunk {
+                agent: id,
+                reserved: set_apart.to_string(),
+                offered: info.resources.to_string(),
+            };
+            let current = self.connections.get(&connection).copied();
+            self.refuse_agent(connection, refusal, out);
+            if let Some(Peer::Agent(slot)) = current {
+                self.on_agent_gone(slot, out);
+            }
+            return;
+        }
         let info = Arc::new(info);
         let announce = matches!(coming, Coming::Again { .. });
         let slot = match coming {
@@ -84,9 +98,13 @@ impl Master {
             since,
         };
         self.record(admitted, out);
-        self.allocator.policy.grow(&info.resources);
         let link = Link::Disconnected { since: self.now };
-        self.agents.insert(Agent::new(agent, info, since, link))
+        let set_apart = self.registry.set_apart(agent).cloned().unwrap_or_default();
+        let slot = self
+            .agents
+            .insert(Agent::new(agent, info, set_apart, since, link));
+        self.count_agent(slot);
+        slot
     }
 
     /// A known agent has a new connection: an older one is over, and so is what was offered of it.
@@ -106,10 +124,12 @@ impl Master {
             }
             Link::Recovered => {
                 self.recovered -= 1;
-                self.allocator.policy.grow(&agent.info.resources);
+                agent.link = Link::Disconnected { since: self.now };
+                self.count_agent(slot);
             }
             Link::Connected(_) | Link::Disconnected { .. } => {}
         }
+        self.set_slack(slot, 0, out);
         if self.agents[slot].info != info {
             self.change_agent(slot, info, out);
         }
@@ -119,9 +139,12 @@ impl Master {
         if self.agents[slot].info.attributes != info.attributes {
             self.clear_agent_filters(slot);
         }
+        self.uncount_agent(slot);
         let agent = &mut self.agents[slot];
-        self.allocator.policy.shrink(&agent.info.resources);
-        self.allocator.policy.grow(&info.resources);
+        let total = Agent::total_of(&info.resources, &agent.set_apart);
+        let total = total.expect("it was compared with what is set apart");
+        let revocable = agent.revocable();
+        agent.total = total.checked_add(&revocable).unwrap_or(total);
         agent.info = Arc::clone(&info);
         let admitted = Record::AgentAdmitted {
             agent: agent.id,
@@ -129,7 +152,24 @@ impl Master {
             since: agent.since,
         };
         self.record(admitted, out);
+        self.count_agent(slot);
         self.recount(slot);
+    }
+
+    /// What an agent has is the cluster's from now on.
+    fn count_agent(&mut self, slot: AgentSlot) {
+        let agent = &self.agents[slot];
+        self.allocator.policy.grow(&agent.info.resources);
+        self.allocator.quotas.count_reservations(&agent.total, true);
+    }
+
+    /// What an agent has is the cluster's no more.
+    pub(crate) fn uncount_agent(&mut self, slot: AgentSlot) {
+        let agent = &self.agents[slot];
+        self.allocator.policy.shrink(&agent.info.resources);
+        self.allocator
+            .quotas
+            .count_reservations(&agent.total, false);
     }
 
     fn connect(&mut self, slot: AgentSlot, connection: ConnectionId, out: &mut Decisions) {
@@ -146,6 +186,9 @@ impl Master {
             ping_interval,
         };
         out.tell_agent(connection, registered);
+        if let Some(set_apart) = self.registry.set_apart(agent.id) {
+            out.tell_agent(connection, AgentCommand::SetApart(set_apart.clone()));
+        }
         out.observed(Happening::AgentAdded {
             agent: agent.id,
             hostname: agent.info.hostname.clone(),
@@ -223,8 +266,12 @@ impl Master {
                 framework: brought.framework,
                 task: brought.task.id.clone(),
             };
-            let grace = None;
-            out.tell_agent(connection, AgentCommand::Kill { key, grace });
+            let kill = AgentCommand::Kill {
+                key,
+                grace: None,
+                reason: TaskReason::KillRequested,
+            };
+            out.tell_agent(connection, kill);
         }
     }
 

@@ -17,7 +17,16 @@ pub(crate) struct Quantities {
 }
 
 impl Quantities {
+    /// Adds everything, whatever sets it apart.
     pub(crate) fn add(&mut self, resources: &Resources) {
+        self.add_unclaimed(resources);
+        for (_, part) in resources.parts() {
+            self.add_unclaimed(part);
+        }
+    }
+
+    /// Adds what nothing sets apart.
+    pub(crate) fn add_unclaimed(&mut self, resources: &Resources) {
         self.cpu_milli += u128::from(resources.cpu_milli);
         self.mem_bytes += u128::from(resources.mem_bytes);
         self.disk_bytes += u128::from(resources.disk_bytes);
@@ -28,6 +37,14 @@ impl Quantities {
 
     /// Takes away what was added before.
     pub(crate) fn sub(&mut self, resources: &Resources) {
+        self.sub_unclaimed(resources);
+        for (_, part) in resources.parts() {
+            self.sub_unclaimed(part);
+        }
+    }
+
+    /// Takes away what nothing sets apart.
+    pub(crate) fn sub_unclaimed(&mut self, resources: &Resources) {
         self.cpu_milli -= u128::from(resources.cpu_milli);
         self.mem_bytes -= u128::from(resources.mem_bytes);
         self.disk_bytes -= u128::from(resources.disk_bytes);

@@ -167,18 +167,11 @@ impl Quotas {
         !self.required.is_empty()
     }
 
-    /// A client on this path holds more.
-    pub(crate) fn charge(&mut self, path: &[Place], held: &Quantities) {
-        for place in path {
-            self.nodes[*place].consumed.extend(held);
-        }
-        self.settle(path);
-    }
-
-    /// A client on this path holds more.
+    /// A client on this path holds more. What is reserved counts for its role already, what is revocable
+    /// for nobody.
     pub(crate) fn charge_one(&mut self, path: &[Place], resources: &Resources) {
         for place in path {
-            self.nodes[*place].consumed.add(resources);
+            self.nodes[*place].consumed.add_unclaimed(resources);
         }
         self.settle(path);
     }
@@ -186,9 +179,35 @@ impl Quotas {
     /// A client on this path holds less.
     pub(crate) fn refund_one(&mut self, path: &[Place], resources: &Resources) {
         for place in path {
-            self.nodes[*place].consumed.sub(resources);
+            self.nodes[*place].consumed.sub_unclaimed(resources);
         }
         self.settle(path);
+    }
+
+    /// Counts what is reserved among some resources as consumption of its roles, or no more: whether
+    /// anybody uses it or not.
+    pub(crate) fn count_reservations(&mut self, resources: &Resources, more: bool) {
+        for (claim, part) in resources.parts() {
+            let Some(reservation) = claim.reservation() else {
+                continue;
+            };
+            let path = self.path(&reservation.role);
+            match more {
+                true => self.charge_one(&path, part),
+                false => self.refund_one(&path, part),
+            }
+        }
+    }
+
+    /// A role on this path whose limit leaves no room for so much more.
+    pub(crate) fn without_room(&self, path: &[Place], more: &Resources) -> Option<Role> {
+        let mut full = path.iter().map(|place| &self.nodes[*place]).filter(|node| {
+            more.scalars().any(|(kind, more)| {
+                let limit = node.limit.get(&kind).map(u128::from);
+                limit.is_some_and(|limit| node.consumed.get(&kind) + u128::from(more) > limit)
+            })
+        });
+        full.next().map(|node| node.role.clone())
     }
 
     /// Works out anew what the roles of a path need.
@@ -215,10 +234,10 @@ impl Quotas {
             return;
         }
         if let Some(before) = self.counted.remove(&agent) {
-            self.free.sub(&before);
+            self.free.sub_unclaimed(&before);
         }
         if let Some(free) = free {
-            self.free.add(free);
+            self.free.add_unclaimed(free);
             self.counted.insert(agent, free.clone());
         }
     }
@@ -345,20 +364,7 @@ impl Quotas {
     }
 
     /// Asserts that everything kept step by step is what would be worked out at once.
-    pub(crate) fn check_invariants<'a>(
-        &self,
-        settings: &BTreeMap<Role, RoleSettings>,
-        held: impl Iterator<Item = (&'a Role, &'a Quantities)>,
-        idle: impl Iterator<Item = (AgentSlot, &'a Resources)>,
-    ) {
-        let mut anew = Self::new(settings);
-        for (role, held) in held {
-            let path = anew.path(role);
-            anew.charge(&path, held);
-        }
-        for (agent, free) in idle {
-            anew.count_free(agent, Some(free));
-        }
+    pub(crate) fn check_invariants(&self, anew: &Self) {
         for (kept, anew) in self.nodes.iter().zip(&anew.nodes) {
             assert_eq!(kept.consumed, anew.consumed, "consumption of {}", kept.role);
             assert_eq!(kept.needs, anew.needs, "needs of {}", kept.role);

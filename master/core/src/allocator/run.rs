@@ -250,6 +250,9 @@ impl Master {
             Some(free) if !self.agents[agent].overcommitted => self.agents[agent].free = free,
             _ => self.recount(agent),
         }
+        if resources.has_parts() {
+            self.fit_revocable(agent);
+        }
         self.touch_agent(agent);
     }
 

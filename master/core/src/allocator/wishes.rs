@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use nesos_types::agent::{AgentInfo, Attribute};
 use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
 use nesos_types::framework::OfferFilters;
+use nesos_types::reservation::Claim;
 use nesos_types::resources::Resources;
 use regex::{Regex, RegexBuilder};
 
@@ -22,6 +23,8 @@ pub(crate) struct Wishes {
     minimum: Option<Vec<Resources>>,
     /// What it waits for, and how many of each; `None` if it never said.
     demand: Option<Vec<(Resources, u32)>>,
+    /// Whether it takes what is revocable.
+    revocable: bool,
 }
 
 impl Wishes {
@@ -35,6 +38,7 @@ impl Wishes {
             constraints: constraints.map(Constraints::compile).transpose()?,
             minimum: filters.min_allocatable.clone(),
             demand: None,
+            revocable: filters.revocable,
         })
     }
 
@@ -48,6 +52,11 @@ impl Wishes {
         self.minimum.is_some()
     }
 
+    /// Whether the client takes resources that this sets apart.
+    pub(crate) fn takes(&self, claim: &Claim) -> bool {
+        !claim.revocable || self.revocable
+    }
+
     /// Whether the client has said that it waits for nothing.
     pub(crate) fn wants_nothing(&self) -> bool {
         self.demand.as_ref().is_some_and(Vec::is_empty)
@@ -57,13 +66,14 @@ impl Wishes {
         self.demand = demand;
     }
 
-    /// A task was launched on exactly these resources. Answers whether that was the last thing that the
+    /// A task was launched on exactly these resources, whatever sets them apart. Answers whether that was the last thing that the
     /// client waited for.
     pub(crate) fn satisfy(&mut self, resources: &Resources) -> bool {
         let Some(demand) = &mut self.demand else {
             return false;
         };
-        let Some(at) = demand.iter().position(|(wanted, _)| wanted == resources) else {
+        let amounts = resources.flattened();
+        let Some(at) = demand.iter().position(|(wanted, _)| *wanted == amounts) else {
             return false;
         };
         demand[at].1 -= 1;
@@ -88,13 +98,13 @@ impl Wishes {
         let is_worth_it = match &self.minimum {
             None => config.is_allocatable(resources),
             Some(one_of) if one_of.is_empty() => !resources.is_empty(),
-            Some(one_of) => one_of.iter().any(|minimum| resources.contains(minimum)),
+            Some(one_of) => one_of.iter().any(|minimum| resources.covers(minimum)),
         };
         if !is_worth_it {
             return Some(Blocked::BelowMinimum);
         }
         let demand = self.demand.as_ref()?;
-        let fits = demand.iter().any(|(wanted, _)| resources.contains(wanted));
+        let fits = demand.iter().any(|(wanted, _)| resources.covers(wanted));
         (!fits).then_some(Blocked::NoDemandFits)
     }
 }

@@ -71,6 +71,7 @@ impl Master {
             allocated: sum(self.held_by_tasks(agent.tasks.iter())),
             offered: sum(offers.map(|offer| &offer.resources)),
             free: agent.free.clone(),
+            total: agent.total.clone(),
             tasks: agent.tasks.len(),
         }
     }
@@ -187,6 +188,7 @@ fn unreachable_view(id: AgentId, hostname: &str, since: Time, at: Time) -> Agent
         allocated: Resources::default(),
         offered: Resources::default(),
         free: Resources::default(),
+        total: Resources::default(),
         tasks: 0,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nesos_types::ids::{TaskId, TaskKey};
 use nesos_types::message::AgentCommand;
+use nesos_types::task::TaskReason;
 
 use crate::decision::{Decisions, OperatorReply};
 use crate::master::Master;
@@ -63,7 +64,8 @@ impl Master {
                 framework: self.frameworks[task.framework].id,
                 task: task.info.id.clone(),
             };
-            out.tell_agent(connection, AgentCommand::Kill { key, grace });
+            let reason = TaskReason::KillRequested;
+            out.tell_agent(connection, AgentCommand::Kill { key, grace, reason });
         }
     }
 }

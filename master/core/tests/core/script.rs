@@ -17,7 +17,7 @@ use nesos_types::message::{AgentCommand, AgentEvent, AgentTask, SchedulerCall, S
 use nesos_types::offer::{Filters, Operation};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
 /// A master under test and what it did since the last look.
@@ -393,6 +393,12 @@ fn render_record(record: &Record) -> String {
         }
         Record::AgentUnreachable { agent, .. } => format!("durable: {agent} unreachable"),
         Record::AgentRemoved { agent, .. } => format!("durable: {agent} removed"),
+        Record::SetApart { agent, resources } if resources.is_empty() => {
+            format!("durable: nothing is set apart on {agent}")
+        }
+        Record::SetApart { agent, resources } => {
+            format!("durable: set apart on {agent}: {resources}")
+        }
         Record::RoleChanged { role, settings } => format!(
             "durable: role {role} weighs {}, priority {}, guarantee [{}], limit [{}]",
             settings.weight, settings.priority, settings.guarantee, settings.limit
@@ -474,7 +480,12 @@ fn render_command(command: &AgentCommand) -> String {
             let tasks = tasks.collect::<Vec<_>>().join(", ");
             format!("Launch {tasks} of {framework} for {role}")
         }
-        AgentCommand::Kill { key, grace } => format!("Kill {} grace {grace:?}", key.task),
+        AgentCommand::Kill { key, grace, reason } => match reason {
+            TaskReason::KillRequested => format!("Kill {} grace {grace:?}", key.task),
+            reason => format!("Kill {} grace {grace:?} ({reason:?})", key.task),
+        },
+        AgentCommand::SetApart(resources) if resources.is_empty() => "SetApart nothing".to_owned(),
+        AgentCommand::SetApart(resources) => format!("SetApart {resources}"),
         AgentCommand::Acknowledge { key, update } => {
             format!("Acknowledge {} #{}", key.task, update.0)
         }

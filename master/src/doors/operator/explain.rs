@@ -124,6 +124,14 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "no_demand_fits",
             "nothing that the framework has said to wait for fits into what is free".into(),
         ),
+        Blocked::Reserved { role } => (
+            "reserved",
+            format!("what is free of it is reserved for role {role}"),
+        ),
+        Blocked::Revocable => (
+            "revocable",
+            "what is free of it is revocable, and the framework takes nothing revocable".into(),
+        ),
         Blocked::QuotaLimit { role } => {
             ("quota_limit", format!("role {role} has reached its limit"))
         }

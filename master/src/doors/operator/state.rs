@@ -146,9 +146,11 @@ fn counters(stats: &Stats) -> HashMap<String, u64> {
 /// The sum of scalars. Ranges and sets of different agents have nothing to do with one another.
 fn sum<'a>(all: impl Iterator<Item = &'a Resources>) -> Resources {
     let mut scalars: BTreeMap<Scalar, u64> = BTreeMap::new();
-    for (kind, quantity) in all.flat_map(Resources::scalars) {
-        let sum = scalars.entry(kind).or_default();
-        *sum = sum.saturating_add(quantity);
+    for resources in all {
+        for (kind, quantity) in resources.flattened().scalars() {
+            let sum = scalars.entry(kind).or_default();
+            *sum = sum.saturating_add(quantity);
+        }
     }
     scalars
         .into_iter()
@@ -186,6 +188,7 @@ fn agent(view: &AgentView) -> v1::AgentState {
         offered: Some((&view.offered).into()),
         free: Some((&view.free).into()),
         registered_us: view.since.as_micros(),
+        total: Some((&view.total).into()),
     }
 }
 

@@ -120,6 +120,7 @@ fn happened(at: Time, happening: &Happening) -> Event {
         }),
         Happening::AgentRemoved(agent) => Event::AgentRemoved(agent.to_string()),
         Happening::PolicyChanged(view) => Event::PolicyChanged(policy::state(view)),
+        Happening::ReservationsChanged(agent) => Event::ReservationsChanged(agent.to_string()),
         Happening::RoleChanged(role) => Event::RoleChanged(role.to_string()),
         Happening::FrameworkAdded { framework, name } => {
             Event::FrameworkAdded(v1::FrameworkState {

@@ -42,6 +42,7 @@ fn guest(change: impl FnOnce(&mut WasiSpec)) -> Guest {
         env: Vec::new(),
         root: home.path().join("root"),
         mounts: Vec::new(),
+        volumes: Vec::new(),
         stdin: Stdin::Empty,
         stdout: Stdout::Null,
         stderr: Stdout::Null,

@@ -42,6 +42,7 @@ fn spec(home: &tempfile::TempDir) -> WasiSpec {
         env: vec![("KEY".into(), "value".into())],
         root: home.path().join("root"),
         mounts: Vec::new(),
+        volumes: Vec::new(),
         stdin: Stdin::Empty,
         stdout: Stdout::Null,
         stderr: Stdout::Null,

@@ -1,0 +1,407 @@
+//! Reservations and persistent volumes: what is set apart on an agent at run time, by frameworks out of
+//! what they accept and by operators out of what nobody uses.
+//!
+//! A change turns some resources of an agent into others of the same amounts. What is reserved counts as
+//! consumption of its role, used or not, and is offered to that role and those below it alone. What is
+//! set apart on an agent is one durable fact.
+
+use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::message::{AgentCommand, Refusal, SchedulerEvent};
+use nesos_types::reservation::{
+    Claim, Owner, Reservation, ReservationChange, ReservationRefusal, Volume,
+};
+use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+
+use crate::accept::Acceptance;
+use crate::agents::Agent;
+use crate::decision::{Decisions, Happening, OperatorReply, Record, Subject};
+use crate::master::Master;
+use crate::table::AgentSlot;
+
+/// Who makes a change.
+enum Actor<'a> {
+    Operator,
+    Framework {
+        id: FrameworkId,
+        principal: &'a str,
+        /// The role of what it accepted.
+        role: &'a Role,
+    },
+}
+
+impl Actor<'_> {
+    fn owner(&self) -> Owner {
+        match self {
+            Self::Operator => Owner::Operator,
+            Self::Framework { id, principal, .. } => Owner::Framework {
+                id: *id,
+                principal: (*principal).to_owned(),
+            },
+        }
+    }
+
+    /// Whether it may undo what somebody made: a framework what it made itself, or what another of the
+    /// same principal made.
+    fn may_undo(&self, owner: &Owner, what: impl Fn() -> String) -> Result<(), ReservationRefusal> {
+        let may = match (self, owner) {
+            (Self::Operator, _) => true,
+            (
+                Self::Framework { id, principal, .. },
+                Owner::Framework {
+                    id: by,
+                    principal: of,
+                },
+            ) => id == by || (!principal.is_empty() && principal == of),
+            (Self::Framework { .. }, Owner::Operator | Owner::Agent) => false,
+        };
+        if may {
+            return Ok(());
+        }
+        Err(ReservationRefusal::SomebodyElses {
+            what: what(),
+            owner: owner.clone(),
+        })
+    }
+}
+
+/// Some resources of an agent become others of the same amounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Conversion {
+    from: Resources,
+    to: Resources,
+}
+
+impl Conversion {
+    fn add(&mut self, amounts: &Resources, from: Claim, to: Claim) {
+        let sum = |sum: &Resources, claim| {
+            let part = Resources::claimed(claim, amounts.clone());
+            sum.checked_add(&part)
+                .expect("parts of what one agent has fit together")
+        };
+        self.from = sum(&self.from, from);
+        self.to = sum(&self.to, to);
+    }
+
+    fn applied_to(&self, resources: &Resources) -> Option<Resources> {
+        resources.checked_sub(&self.from)?.checked_add(&self.to)
+    }
+}
+
+impl Agent {
+    /// What it has when this is set apart of what its configuration gives it; `None` if that is less.
+    pub(crate) fn total_of(configured: &Resources, set_apart: &Resources) -> Option<Resources> {
+        let mut parts = set_apart.parts();
+        parts.try_fold(configured.clone(), |total, (claim, part)| {
+            total
+                .checked_sub(&Resources::claimed(claim.as_configured(), part.clone()))?
+                .checked_add(&Resources::claimed(claim.clone(), part.clone()))
+        })
+    }
+
+    fn convert(&mut self, conversion: &Conversion) {
+        let total = conversion.applied_to(&self.total);
+        self.total = total.expect("what is converted is the agent's");
+        let at_run_time = |resources: &Resources| {
+            resources
+                .only_parts()
+                .with_parts_if(|claim| *claim != claim.as_configured())
+        };
+        self.set_apart = self
+            .set_apart
+            .checked_sub(&at_run_time(&conversion.from))
+            .and_then(|rest| rest.checked_add(&at_run_time(&conversion.to)))
+            .expect("what was set apart at run time is known");
+    }
+}
+
+/// What a change comes to, if it may be made of what is available.
+fn plan(
+    change: &ReservationChange,
+    actor: &Actor<'_>,
+    available: &Resources,
+    total: &Resources,
+) -> Result<Conversion, ReservationRefusal> {
+    let conversion = match change {
+        ReservationChange::Reserve {
+            resources,
+            role,
+            labels,
+        } => {
+            let reservation = Reservation {
+                role: role.clone(),
+                owner: actor.owner(),
+                labels: labels.clone(),
+            };
+            reserve(resources, &reservation, actor)?
+        }
+        ReservationChange::Unreserve { resources } => unreserve(resources, actor)?,
+        ReservationChange::CreateVolume { volume, disk } => {
+            if total.volumes().any(|(known, _)| known.id == *volume) {
+                return Err(ReservationRefusal::VolumeExists(volume.clone()));
+            }
+            let volume = Volume {
+                id: volume.clone(),
+                owner: actor.owner(),
+            };
+            create_volume(disk, volume)?
+        }
+        ReservationChange::DestroyVolume { volume } => {
+            let mut parts = total.parts();
+            let (claim, part) = parts
+                .find(|(claim, _)| claim.volume.as_ref().is_some_and(|it| it.id == *volume))
+                .ok_or_else(|| ReservationRefusal::VolumeUnknown(volume.clone()))?;
+            let conversion = destroy_volume(claim, part, actor)?;
+            if !available.contains(&conversion.from) {
+                return Err(ReservationRefusal::VolumeInUse(volume.clone()));
+            }
+            conversion
+        }
+    };
+    if conversion.from.is_empty() {
+        return Err(ReservationRefusal::Nothing);
+    }
+    if !available.contains(&conversion.from) {
+        return Err(ReservationRefusal::NotThere {
+            wanted: conversion.from,
+            available: available.clone(),
+        });
+    }
+    Ok(conversion)
+}
+
+fn reserve(
+    resources: &Resources,
+    reservation: &Reservation,
+    actor: &Actor<'_>,
+) -> Result<Conversion, ReservationRefusal> {
+    let role = &reservation.role;
+    if *role == Role::default_role() {
+        return Err(ReservationRefusal::DefaultRole);
+    }
+    if let Actor::Framework { role: offered, .. } = actor
+        && *offered != role
+    {
+        return Err(ReservationRefusal::OtherRole {
+            role: role.clone(),
+            offered: (*offered).clone(),
+        });
+    }
+    let mut conversion = Conversion::default();
+    for (claim, amounts) in resources.by_claim() {
+        if claim.revocable {
+            return Err(ReservationRefusal::Revocable);
+        }
+        if let Some(volume) = claim.volume {
+            return Err(ReservationRefusal::HoldsVolume(volume.id));
+        }
+        if let Some(holder) = claim.reservation().map(|held| &held.role)
+            && (holder == role || !holder.holds(role))
+        {
+            return Err(ReservationRefusal::NotBelow {
+                holder: holder.clone(),
+                role: role.clone(),
+                resources: amounts,
+            });
+        }
+        let mut refined = claim.clone();
+        refined.reservations.push(reservation.clone());
+        conversion.add(&amounts, claim, refined);
+    }
+    Ok(conversion)
+}
+
+fn unreserve(resources: &Resources, actor: &Actor<'_>) -> Result<Conversion, ReservationRefusal> {
+    let mut conversion = Conversion::default();
+    for (claim, amounts) in resources.by_claim() {
+        if let Some(volume) = claim.volume {
+            return Err(ReservationRefusal::HoldsVolume(volume.id));
+        }
+        let mut popped = claim.clone();
+        let Some(undone) = popped.reservations.pop() else {
+            return Err(ReservationRefusal::NotReserved(amounts));
+        };
+        if undone.owner == Owner::Agent {
+            return Err(ReservationRefusal::Static(amounts));
+        }
+        actor.may_undo(&undone.owner, || {
+            format!(
+                "resources: the reservation of {amounts} for {}",
+                undone.role
+            )
+        })?;
+        conversion.add(&amounts, claim, popped);
+    }
+    Ok(conversion)
+}
+
+fn create_volume(disk: &Resources, volume: Volume) -> Result<Conversion, ReservationRefusal> {
+    let mut parts: Vec<_> = disk.by_claim().collect();
+    let not_disk = || ReservationRefusal::NotDisk(disk.clone());
+    let (claim, amounts) = parts.pop().ok_or(ReservationRefusal::Nothing)?;
+    let only_disk = amounts == Resources::default().with_disk(amounts.disk_bytes);
+    if !parts.is_empty() || !only_disk || claim.volume.is_some() || claim.revocable {
+        return Err(not_disk());
+    }
+    if claim.reservation().is_none() {
+        return Err(ReservationRefusal::NotReserved(amounts));
+    }
+    let mut as_volume = claim.clone();
+    as_volume.volume = Some(volume);
+    let mut conversion = Conversion::default();
+    conversion.add(&amounts, claim, as_volume);
+    Ok(conversion)
+}
+
+fn destroy_volume(
+    claim: &Claim,
+    disk: &Resources,
+    actor: &Actor<'_>,
+) -> Result<Conversion, ReservationRefusal> {
+    let mut bare = claim.clone();
+    if let Some(volume) = bare.volume.take() {
+        actor.may_undo(&volume.owner, || format!("volume: {}", volume.id))?;
+    }
+    let mut conversion = Conversion::default();
+    conversion.add(disk, claim.clone(), bare);
+    Ok(conversion)
+}
+
+impl Master {
+    /// A framework sets apart, or gives back, some of what it has accepted.
+    pub(crate) fn change_accepted(
+        &mut self,
+        acceptance: &mut Acceptance,
+        change: &ReservationChange,
+        out: &mut Decisions,
+    ) {
+        let framework = &self.frameworks[acceptance.framework];
+        let client = &self.allocator.clients[acceptance.client];
+        let actor = Actor::Framework {
+            id: framework.id,
+            principal: &framework.info.principal,
+            role: &client.role,
+        };
+        let total = &self.agents[acceptance.agent].total;
+        match plan(change, &actor, &acceptance.remaining, total) {
+            Ok(conversion) => {
+                let remaining = conversion.applied_to(&acceptance.remaining);
+                acceptance.remaining = remaining.expect("what is converted is available");
+                acceptance.fresh = conversion
+                    .applied_to(&acceptance.fresh)
+                    .or_else(|| acceptance.fresh.checked_add(&conversion.to))
+                    .unwrap_or_default();
+                // What nothing sets apart is charged to whoever holds it.
+                let quotas = &mut self.allocator.quotas;
+                quotas.refund_one(&client.quotas, &conversion.from);
+                quotas.charge_one(&client.quotas, &conversion.to);
+                self.convert(acceptance.agent, &conversion, out);
+            }
+            Err(refusal) => {
+                let refusal = Refusal::InvalidCall {
+                    call: change.name().to_owned(),
+                    why: refusal.to_string(),
+                };
+                if let Some(connection) = self.frameworks[acceptance.framework].connection {
+                    out.tell_scheduler(connection, SchedulerEvent::Refused(refusal));
+                }
+            }
+        }
+    }
+
+    /// An operator sets apart, or gives back, some of what no task uses. Offers of it are taken back.
+    pub(crate) fn on_change_reservations(
+        &mut self,
+        agent: AgentId,
+        change: &ReservationChange,
+        out: &mut Decisions,
+    ) -> OperatorReply {
+        let Some(slot) = self.agents.find(agent) else {
+            return OperatorReply::ReservationRefused(ReservationRefusal::AgentUnknown(agent));
+        };
+        match self.plan_for_operator(slot, change) {
+            Ok(conversion) => {
+                self.free_up(slot, &conversion.from, out);
+                let free = conversion.applied_to(&self.agents[slot].free);
+                self.agents[slot].free = free.expect("what is converted is free");
+                self.convert(slot, &conversion, out);
+                self.touch_agent(slot);
+                OperatorReply::Done
+            }
+            Err(refusal) => OperatorReply::ReservationRefused(refusal),
+        }
+    }
+
+    fn plan_for_operator(
+        &self,
+        slot: AgentSlot,
+        change: &ReservationChange,
+    ) -> Result<Conversion, ReservationRefusal> {
+        let agent = &self.agents[slot];
+        let offers = agent
+            .offers
+            .iter()
+            .map(|offer| &self.offers[*offer].resources);
+        let available = offers.fold(agent.free.clone(), |sum, offered| {
+            sum.checked_add(offered)
+                .expect("offered and free are parts of one agent")
+        });
+        let conversion = plan(change, &Actor::Operator, &available, &agent.total)?;
+        if let ReservationChange::Reserve {
+            role, resources, ..
+        } = change
+        {
+            let path = self.allocator.quotas.path(role);
+            let amounts = resources.flattened();
+            // A refinement moves what the role above has consumed already.
+            if let Some(full) = self.allocator.quotas.without_room(&path, &amounts)
+                && !resources.has_parts()
+            {
+                return Err(ReservationRefusal::QuotaLimit(full));
+            }
+        }
+        Ok(conversion)
+    }
+
+    /// Takes back offers of an agent, the newest first, until this is free.
+    fn free_up(&mut self, slot: AgentSlot, wanted: &Resources, out: &mut Decisions) {
+        while !self.agents[slot].free.contains(wanted) {
+            let newest = self.agents[slot].offers.last().copied();
+            let Some(newest) = newest else {
+                return;
+            };
+            self.rescind(newest, out);
+        }
+    }
+
+    /// Makes a conversion of what an agent has durable, and tells the agent.
+    fn convert(&mut self, slot: AgentSlot, conversion: &Conversion, out: &mut Decisions) {
+        self.count_reservations(&conversion.from, false);
+        self.count_reservations(&conversion.to, true);
+        self.agents[slot].convert(conversion);
+        let agent = &self.agents[slot];
+        let (id, connection) = (agent.id, agent.connection());
+        let resources = agent.set_apart.clone();
+        let record = Record::SetApart {
+            agent: id,
+            resources: resources.clone(),
+        };
+        self.record(record, out);
+        if let Some(connection) = connection {
+            out.tell_agent(connection, AgentCommand::SetApart(resources));
+        }
+        out.observed(Happening::ReservationsChanged(id));
+    }
+
+    /// Counts what is reserved among some resources as consumption of its roles, or no more.
+    pub(crate) fn count_reservations(&mut self, resources: &Resources, more: bool) {
+        self.allocator.quotas.count_reservations(resources, more);
+    }
+
+    /// Nothing is set apart any more on an agent that is gone for good.
+    pub(crate) fn forget_set_apart(&mut self, agent: AgentId, out: &mut Decisions) {
+        if self.registry.set_apart(agent).is_some() {
+            self.record(Record::Forgotten(Subject::SetApart(agent)), out);
+        }
+    }
+}
