@@ -15,6 +15,7 @@ use nesos_types::role::Role;
 
 use crate::accept::Acceptance;
 use crate::agents::Agent;
+use crate::allocator::Allocator;
 use crate::decision::{Decisions, Happening, OperatorReply, Record, Subject};
 use crate::master::Master;
 use crate::table::AgentSlot;
@@ -112,6 +113,17 @@ impl Agent {
             .checked_sub(&at_run_time(&conversion.from))
             .and_then(|rest| rest.checked_add(&at_run_time(&conversion.to)))
             .expect("what was set apart at run time is known");
+    }
+}
+
+impl Acceptance {
+    fn convert(&mut self, conversion: &Conversion) {
+        let remaining = conversion.applied_to(&self.remaining);
+        self.remaining = remaining.expect("what is converted is available");
+        self.fresh = conversion
+            .applied_to(&self.fresh)
+            .or_else(|| self.fresh.checked_add(&conversion.to))
+            .unwrap_or_default();
     }
 }
 
@@ -275,26 +287,9 @@ impl Master {
         change: &ReservationChange,
         out: &mut Decisions,
     ) {
-        let framework = &self.frameworks[acceptance.framework];
-        let client = &self.allocator.clients[acceptance.client];
-        let actor = Actor::Framework {
-            id: framework.id,
-            principal: &framework.info.principal,
-            role: &client.role,
-        };
-        let total = &self.agents[acceptance.agent].total;
-        match plan(change, &actor, &acceptance.remaining, total) {
+        match self.plan_accepted(acceptance, change) {
             Ok(conversion) => {
-                let remaining = conversion.applied_to(&acceptance.remaining);
-                acceptance.remaining = remaining.expect("what is converted is available");
-                acceptance.fresh = conversion
-                    .applied_to(&acceptance.fresh)
-                    .or_else(|| acceptance.fresh.checked_add(&conversion.to))
-                    .unwrap_or_default();
-                // What nothing sets apart is charged to whoever holds it.
-                let quotas = &mut self.allocator.quotas;
-                quotas.refund_one(&client.quotas, &conversion.from);
-                quotas.charge_one(&client.quotas, &conversion.to);
+                acceptance.convert(&conversion);
                 self.convert(acceptance.agent, &conversion, out);
             }
             Err(refusal) => {
@@ -309,6 +304,35 @@ impl Master {
         }
     }
 
+    /// What a change comes to, with the quotas as they are after it.
+    fn plan_accepted(
+        &mut self,
+        acceptance: &Acceptance,
+        change: &ReservationChange,
+    ) -> Result<Conversion, ReservationRefusal> {
+        let framework = &self.frameworks[acceptance.framework];
+        let client = &self.allocator.clients[acceptance.client];
+        let actor = Actor::Framework {
+            id: framework.id,
+            principal: &framework.info.principal,
+            role: &client.role,
+        };
+        let total = &self.agents[acceptance.agent].total;
+        let conversion = plan(change, &actor, &acceptance.remaining, total)?;
+        let quotas = &mut self.allocator.quotas;
+        quotas.convert(&client.quotas, &conversion.from, &conversion.to);
+        // What was accepted is consumption already, but for what was reserved for a role above.
+        let refines = matches!(change, ReservationChange::Reserve { .. });
+        if refines
+            && conversion.from.has_parts()
+            && let Some(full) = quotas.exceeded(&client.quotas).cloned()
+        {
+            quotas.convert(&client.quotas, &conversion.to, &conversion.from);
+            return Err(ReservationRefusal::QuotaLimit(full));
+        }
+        Ok(conversion)
+    }
+
     /// An operator sets apart, or gives back, some of what no task uses. Offers of it are taken back.
     pub(crate) fn on_change_reservations(
         &mut self,
@@ -320,11 +344,17 @@ impl Master {
             return OperatorReply::ReservationRefused(ReservationRefusal::AgentUnknown(agent));
         };
         match self.plan_for_operator(slot, change) {
-            Ok(conversion) => {
+            Ok((_, Some(full))) => {
+                OperatorReply::ReservationRefused(ReservationRefusal::QuotaLimit(full))
+            }
+            Ok((conversion, None)) => {
                 self.free_up(slot, &conversion.from, out);
                 let free = conversion.applied_to(&self.agents[slot].free);
                 self.agents[slot].free = free.expect("what is converted is free");
+                let quotas = &mut self.allocator.quotas;
+                quotas.convert(&[], &conversion.from, &conversion.to);
                 self.convert(slot, &conversion, out);
+                self.rescind_beyond_limits(out);
                 self.touch_agent(slot);
                 OperatorReply::Done
             }
@@ -332,35 +362,51 @@ impl Master {
         }
     }
 
+    /// What a change comes to, and the role whose limit it would exceed.
     fn plan_for_operator(
-        &self,
+        &mut self,
         slot: AgentSlot,
         change: &ReservationChange,
-    ) -> Result<Conversion, ReservationRefusal> {
+    ) -> Result<(Conversion, Option<Role>), ReservationRefusal> {
         let agent = &self.agents[slot];
-        let offers = agent
-            .offers
-            .iter()
-            .map(|offer| &self.offers[*offer].resources);
+        let offers = agent.offers.iter();
+        let offers = offers.map(|offer| &self.offers[*offer].resources);
         let available = offers.fold(agent.free.clone(), |sum, offered| {
             sum.checked_add(offered)
                 .expect("offered and free are parts of one agent")
         });
         let conversion = plan(change, &Actor::Operator, &available, &agent.total)?;
-        if let ReservationChange::Reserve {
-            role, resources, ..
-        } = change
-        {
-            let path = self.allocator.quotas.path(role);
-            let amounts = resources.flattened();
-            // A refinement moves what the role above has consumed already.
-            if let Some(full) = self.allocator.quotas.without_room(&path, &amounts)
-                && !resources.has_parts()
-            {
-                return Err(ReservationRefusal::QuotaLimit(full));
-            }
+        let full = match change {
+            ReservationChange::Reserve { role, .. } => self.exceeded_by(slot, &conversion, role),
+            _ => None,
+        };
+        Ok((conversion, full))
+    }
+
+    /// The role on the way to this one whose limit a conversion would exceed even if all offers of the
+    /// agent were taken back.
+    fn exceeded_by(
+        &mut self,
+        slot: AgentSlot,
+        conversion: &Conversion,
+        role: &Role,
+    ) -> Option<Role> {
+        let Allocator {
+            clients, quotas, ..
+        } = &mut self.allocator;
+        let offers = self.agents[slot].offers.iter();
+        let offers: Vec<_> = offers.map(|offer| &self.offers[*offer]).collect();
+        for offer in &offers {
+            quotas.refund_one(&clients[offer.client].quotas, &offer.resources);
         }
-        Ok(conversion)
+        quotas.convert(&[], &conversion.from, &conversion.to);
+        let path = quotas.path(role);
+        let full = quotas.exceeded(&path).cloned();
+        quotas.convert(&[], &conversion.to, &conversion.from);
+        for offer in &offers {
+            quotas.charge_one(&clients[offer.client].quotas, &offer.resources);
+        }
+        full
     }
 
     /// Takes back offers of an agent, the newest first, until this is free.
@@ -376,8 +422,6 @@ impl Master {
 
     /// Makes a conversion of what an agent has durable, and tells the agent.
     fn convert(&mut self, slot: AgentSlot, conversion: &Conversion, out: &mut Decisions) {
-        self.count_reservations(&conversion.from, false);
-        self.count_reservations(&conversion.to, true);
         self.agents[slot].convert(conversion);
         let agent = &self.agents[slot];
         let (id, connection) = (agent.id, agent.connection());
@@ -391,11 +435,6 @@ impl Master {
             out.tell_agent(connection, AgentCommand::SetApart(resources));
         }
         out.observed(Happening::ReservationsChanged(id));
-    }
-
-    /// Counts what is reserved among some resources as consumption of its roles, or no more.
-    pub(crate) fn count_reservations(&mut self, resources: &Resources, more: bool) {
-        self.allocator.quotas.count_reservations(resources, more);
     }
 
     /// Nothing is set apart any more on an agent that is gone for good.

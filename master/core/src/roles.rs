@@ -163,10 +163,10 @@ impl Master {
     }
 
     /// Takes back offers, the newest first, until no limit is exceeded by them.
-    fn rescind_beyond_limits(&mut self, out: &mut Decisions) {
+    pub(crate) fn rescind_beyond_limits(&mut self, out: &mut Decisions) {
         for offer in self.newest_offers() {
             let client = &self.allocator.clients[self.offers[offer].client];
-            if self.allocator.quotas.exceeded(&client.quotas) {
+            if self.allocator.quotas.exceeded(&client.quotas).is_some() {
                 self.rescind(offer, out);
             }
         }

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use nesos_master_core::{
     BuiltInPolicy, ConnectionId, Decisions, Effect, Event, Master, MasterConfig, OperatorRequest,
-    RequestId,
+    RequestId, Snapshot,
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
-use nesos_types::ids::{FrameworkId, OfferId, TaskId, UpdateId};
+use nesos_types::ids::{AgentId, FrameworkId, TaskId, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
-use nesos_types::offer::{Demand, Filters, Operation};
+use nesos_types::offer::{Demand, Filters, Offer, Operation};
+use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::{Amounts, Resources, Scalar};
 use nesos_types::role::{Role, RoleChange, Weight};
 use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskState, TaskStatus};
@@ -31,12 +32,22 @@ enum Step {
     Leave(usize),
     Update(usize, Vec<usize>, Vec<usize>),
     Register(usize, u64),
+    /// The agent that came last comes back, as large as it says now.
+    Return(u64),
     Break(usize),
     Accept(usize, usize, Vec<u64>, u64),
     Decline(usize, usize, u64),
     Request(usize, Vec<(usize, u64, u32)>),
     Revive(usize),
     Suppress(usize),
+    /// Reserve so much of an offer, and make a volume of its disk.
+    Reserve(usize, usize, u64, bool),
+    /// Give back all that is set apart in an offer, volumes first.
+    Unreserve(usize, usize),
+    /// An operator reserves so much of an agent, or gives back what is reserved first.
+    Operator(usize, usize, u64),
+    /// An agent says how much of its CPU nobody uses.
+    Slack(usize, u64),
     Kill(usize, usize),
     Finish(usize),
     ChangeRole(usize, u32, i32, Option<u64>, Option<u64>, bool),
@@ -55,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (framework.clone(), roles(), prop::collection::vec(0..ROLES.len(), 0..2))
             .prop_map(|(f, r, s)| Step::Update(f, r, s)),
         3 => (agent.clone(), 1..6u64).prop_map(|(a, c)| Step::Register(a, c)),
+        1 => (1..6u64).prop_map(Step::Return),
         1 => agent.clone().prop_map(Step::Break),
         6 => (framework.clone(), any::<usize>(), prop::collection::vec(1..4u64, 0..3), 0..8u64)
             .prop_map(|(f, o, t, r)| Step::Accept(f, o, t, r)),
@@ -64,6 +76,11 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(f, d)| Step::Request(f, d)),
         1 => framework.clone().prop_map(Step::Revive),
         1 => framework.clone().prop_map(Step::Suppress),
+        3 => (framework.clone(), any::<usize>(), 1..4u64, any::<bool>())
+            .prop_map(|(f, o, s, v)| Step::Reserve(f, o, s, v)),
+        2 => (framework.clone(), any::<usize>()).prop_map(|(f, o)| Step::Unreserve(f, o)),
+        2 => (agent.clone(), 0..ROLES.len(), 0..4u64).prop_map(|(a, r, s)| Step::Operator(a, r, s)),
+        2 => (agent.clone(), 0..5u64).prop_map(|(a, c)| Step::Slack(a, c)),
         1 => (framework.clone(), any::<usize>()).prop_map(|(f, t)| Step::Kill(f, t)),
         4 => any::<usize>().prop_map(Step::Finish),
         3 => (0..ROLES.len(), 1..4u32, -1..2i32, amount(), amount(), prop::bool::weighted(0.1))
@@ -88,8 +105,11 @@ struct World {
     next: u64,
     frameworks: BTreeMap<usize, (ConnectionId, Option<FrameworkId>)>,
     agents: BTreeMap<usize, ConnectionId>,
-    offers: BTreeMap<ConnectionId, Vec<OfferId>>,
+    offers: BTreeMap<ConnectionId, Vec<Offer>>,
     tasks: Vec<(ConnectionId, FrameworkId, TaskId)>,
+    /// The agent that registered last.
+    last: Option<(usize, AgentId)>,
+    registering: usize,
     /// Whether an operator has forced something, after which limits may be exceeded.
     forced: bool,
 }
@@ -110,6 +130,8 @@ impl World {
             agents: BTreeMap::new(),
             offers: BTreeMap::new(),
             tasks: Vec::new(),
+            last: None,
+            registering: 0,
             forced: false,
         }
     }
@@ -126,12 +148,14 @@ impl World {
         for effect in decisions.effects {
             match effect {
                 Effect::ToScheduler(to, SchedulerEvent::Offers(offers)) => {
-                    let ids = offers.iter().map(|offer| offer.id);
-                    self.offers.entry(to).or_default().extend(ids);
+                    self.offers.entry(to).or_default().extend(offers);
                 }
                 Effect::ToScheduler(to, SchedulerEvent::Subscribed { framework, .. }) => {
                     let known = self.frameworks.values_mut().find(|known| known.0 == to);
                     known.expect("it has called").1 = Some(framework);
+                }
+                Effect::ToAgent(_, AgentCommand::Registered { agent, .. }) => {
+                    self.last = Some((self.registering, agent));
                 }
                 Effect::ToAgent(
                     to,
@@ -161,20 +185,19 @@ impl World {
     fn check_limits(&self) {
         let snapshot = self.master.snapshot();
         for agent in &snapshot.agents {
-            let Some(info) = &agent.info else { continue };
             let held = agent
                 .allocated
                 .checked_add(&agent.offered)
                 .expect("it adds up");
-            assert!(info.resources.contains(&held) || agent.free.is_empty());
+            assert!(agent.total.contains(&held) || agent.free.is_empty());
         }
         if self.forced {
             return;
         }
         for role in &snapshot.roles {
             for (kind, limit) in role.settings.limit.iter() {
-                let held = role.held.scalar(kind);
-                assert!(held <= limit, "{} holds {held} of {limit}", role.role);
+                let consumed = consumed(&snapshot, &role.role, kind);
+                assert!(consumed <= limit, "{} has {consumed} of {limit}", role.role);
             }
         }
     }
@@ -186,10 +209,10 @@ impl World {
     }
 
     /// One of a framework's offers, mostly; sometimes one that is long gone.
-    fn offer(&self, framework: usize, which: usize) -> Option<OfferId> {
+    fn offer(&self, framework: usize, which: usize) -> Option<Offer> {
         let (connection, _) = self.frameworks.get(&framework)?;
         let offers = self.offers.get(connection)?;
-        offers.get(which % offers.len().max(1)).copied()
+        offers.get(which % offers.len().max(1)).cloned()
     }
 
     fn subscribe(&mut self, framework: usize, roles: &[usize]) {
@@ -212,16 +235,17 @@ impl World {
         }
     }
 
-    fn register(&mut self, agent: usize, size: u64) {
+    fn register(&mut self, agent: usize, id: Option<AgentId>, size: u64) {
         let connection = ConnectionId(self.number());
         self.agents.insert(agent, connection);
+        self.registering = agent;
         self.hear(Event::AgentConnected(connection));
         let register = AgentEvent::Register {
-            agent: None,
+            agent: id,
             info: AgentInfo {
                 hostname: format!("host{agent}"),
                 url: String::new(),
-                resources: cpus(size),
+                resources: cpus(size).with_disk(100),
                 attributes: BTreeMap::new(),
                 domain: None,
                 fuel_per_cpu_second: 0,
@@ -233,18 +257,108 @@ impl World {
         self.hear(Event::AgentSaid(connection, register));
     }
 
-    fn accept(&mut self, framework: usize, offer: OfferId, sizes: &[u64], refuse: u64) {
+    fn accept(&mut self, framework: usize, offer: &Offer, sizes: &[u64], refuse: u64) {
+        let mut left = offer.resources.clone();
         let tasks = sizes.iter().map(|size| {
             let id = format!("t{}", self.number()).parse().expect("an id");
-            SharedTask::new(TaskInfo::new(id, Digest([0; 32]), cpus(*size)))
+            // What is reserved, all volumes and all that is revocable go to the first that may use them.
+            let special = left.only_parts();
+            let special = special.with_parts_if(|claim| claim.volume.is_some() || claim.revocable);
+            let chosen = left.choose(&cpus(*size)).unwrap_or_else(|| cpus(*size));
+            let resources = chosen.checked_add(&special).unwrap_or(chosen);
+            left = left.checked_sub(&resources).unwrap_or(left.clone());
+            SharedTask::new(TaskInfo::new(id, Digest([0; 32]), resources))
         });
-        let tasks = tasks.collect();
+        let operations = vec![Operation::Launch(tasks.collect())];
+        self.operate(framework, offer, operations, refuse);
+    }
+
+    fn operate(
+        &mut self,
+        framework: usize,
+        offer: &Offer,
+        operations: Vec<Operation>,
+        refuse: u64,
+    ) {
         let accept = SchedulerCall::Accept {
-            offers: vec![offer],
-            operations: vec![Operation::Launch(tasks)],
+            offers: vec![offer.id],
+            operations,
             filters: Filters::refuse_for(Duration::from_secs(refuse)),
         };
         self.call(framework, accept);
+    }
+
+    fn reserve(&mut self, framework: usize, offer: &Offer, size: u64, with_volume: bool) {
+        let resources = offer
+            .resources
+            .choose(&cpus(size))
+            .unwrap_or_else(|| cpus(size))
+            .checked_add(&Resources::default().with_disk(size))
+            .expect("small numbers");
+        let mut operations = vec![ReservationChange::Reserve {
+            resources,
+            role: offer.role.clone(),
+            labels: BTreeMap::new(),
+        }];
+        let disk = offer.resources.parts().find(|(claim, part)| {
+            claim.volume.is_none() && claim.reservation().is_some() && part.disk_bytes > 0
+        });
+        if let (true, Some((claim, part))) = (with_volume, disk) {
+            let disk = Resources::default().with_disk(part.disk_bytes);
+            operations.push(ReservationChange::CreateVolume {
+                volume: format!("v{}", self.number()).parse().expect("an id"),
+                disk: Resources::claimed(claim.clone(), disk),
+            });
+        }
+        let operations = operations.into_iter().map(Operation::Reservation);
+        self.operate(framework, offer, operations.collect(), 5);
+    }
+
+    fn unreserve(&mut self, framework: usize, offer: &Offer) {
+        let volumes = offer.resources.volumes();
+        let destroy = volumes.map(|(volume, _)| ReservationChange::DestroyVolume {
+            volume: volume.id.clone(),
+        });
+        let parts = offer.resources.parts();
+        let unreserve = parts.map(|(claim, part)| {
+            let mut claim = claim.clone();
+            claim.volume = None;
+            ReservationChange::Unreserve {
+                resources: Resources::claimed(claim, part.clone()),
+            }
+        });
+        let changes = destroy.chain(unreserve).map(Operation::Reservation);
+        let changes = changes.collect();
+        self.operate(framework, offer, changes, 0);
+    }
+
+    fn change_by_operator(&mut self, agent: usize, for_role: usize, size: u64) {
+        let snapshot = self.master.snapshot();
+        let agents = &snapshot.agents;
+        let Some(agent) = agents.get(agent % agents.len().max(1)) else {
+            return;
+        };
+        let reserved = agent.total.parts().find(|(claim, _)| !claim.revocable);
+        let change = match reserved {
+            Some((claim, part)) if size == 0 => match &claim.volume {
+                Some(volume) => ReservationChange::DestroyVolume {
+                    volume: volume.id.clone(),
+                },
+                None => ReservationChange::Unreserve {
+                    resources: Resources::claimed(claim.clone(), part.clone()),
+                },
+            },
+            _ => ReservationChange::Reserve {
+                resources: agent.free.choose(&cpus(size)).unwrap_or_else(|| cpus(size)),
+                role: role(for_role),
+                labels: BTreeMap::new(),
+            },
+        };
+        let request = OperatorRequest::ChangeReservations {
+            agent: agent.id,
+            change,
+        };
+        self.hear(Event::Operator(RequestId(0), request));
     }
 
     fn finish(&mut self, which: usize) {
@@ -298,7 +412,14 @@ impl World {
                     SchedulerCall::UpdateFramework { info, suppressed },
                 );
             }
-            Step::Register(agent, size) => self.register(agent, size),
+            Step::Register(agent, size) => self.register(agent, None, size),
+            Step::Return(size) => {
+                if let Some((agent, id)) = self.last {
+                    // What was reserved on it meanwhile counts again, whatever the limits say by now.
+                    self.forced = true;
+                    self.register(agent, Some(id), size);
+                }
+            }
             Step::Break(agent) => {
                 if let Some(connection) = self.agents.remove(&agent) {
                     self.hear(Event::AgentDisconnected(connection));
@@ -306,11 +427,34 @@ impl World {
             }
             Step::Accept(framework, which, sizes, refuse) => {
                 if let Some(offer) = self.offer(framework, which) {
-                    self.accept(framework, offer, &sizes, refuse);
+                    self.accept(framework, &offer, &sizes, refuse);
+                }
+            }
+            Step::Reserve(framework, which, size, with_volume) => {
+                if let Some(offer) = self.offer(framework, which) {
+                    self.reserve(framework, &offer, size, with_volume);
+                }
+            }
+            Step::Unreserve(framework, which) => {
+                if let Some(offer) = self.offer(framework, which) {
+                    self.unreserve(framework, &offer);
+                }
+            }
+            Step::Operator(agent, for_role, size) => {
+                self.change_by_operator(agent, for_role, size);
+            }
+            Step::Slack(agent, cpus) => {
+                if let Some(connection) = self.agents.get(&agent) {
+                    let cpu_milli = cpus * 500;
+                    self.hear(Event::AgentSaid(
+                        *connection,
+                        AgentEvent::Slack { cpu_milli },
+                    ));
                 }
             }
             Step::Decline(framework, which, refuse) => {
-                let offers = self.offer(framework, which).into_iter().collect();
+                let offers = self.offer(framework, which).into_iter();
+                let offers = offers.map(|offer| offer.id).collect();
                 let filters = Filters::refuse_for(Duration::from_secs(refuse));
                 self.call(framework, SchedulerCall::Decline { offers, filters });
             }
@@ -358,13 +502,35 @@ impl World {
     }
 }
 
+/// How much of one kind a role and those below it hold, and what is reserved for them.
+fn consumed(snapshot: &Snapshot, role: &Role, kind: &Scalar) -> u64 {
+    let tasks = snapshot
+        .frameworks
+        .iter()
+        .flat_map(|framework| &framework.tasks);
+    let live = tasks.filter(|task| !task.state.is_terminal());
+    let by_tasks = live.map(|task| (&task.role, &task.info.resources));
+    let by_offers = snapshot.offers.iter();
+    let by_offers = by_offers.map(|offer| (&offer.role, &offer.resources));
+    let held = by_tasks.chain(by_offers);
+    let held = held.filter(|(of, _)| role.holds(of));
+    let reserved = snapshot.agents.iter().flat_map(|agent| agent.total.parts());
+    let reserved = reserved.filter(|(claim, _)| {
+        let by = claim.reservation();
+        by.is_some_and(|by| role.holds(&by.role))
+    });
+    held.map(|(_, resources)| resources.scalar(kind))
+        .chain(reserved.map(|(_, part)| part.scalar(kind)))
+        .sum()
+}
+
 /// A framework in these roles; in the first of them it wants a whole CPU at the least.
 fn info(roles: &[usize]) -> FrameworkInfo {
     let mut info = FrameworkInfo::new("random", roles.iter().map(|at| role(*at)));
     let filters = OfferFilters {
         min_allocatable: Some(vec![Resources::new(1000, 0)]),
         constraints: None,
-        revocable: false,
+        revocable: roles.len() > 1,
     };
     info.offer_filters.insert(role(roles[0]), filters);
     info

@@ -199,15 +199,13 @@ impl Quotas {
         }
     }
 
-    /// A role on this path whose limit leaves no room for so much more.
-    pub(crate) fn without_room(&self, path: &[Place], more: &Resources) -> Option<Role> {
-        let mut full = path.iter().map(|place| &self.nodes[*place]).filter(|node| {
-            more.scalars().any(|(kind, more)| {
-                let limit = node.limit.get(&kind).map(u128::from);
-                limit.is_some_and(|limit| node.consumed.get(&kind) + u128::from(more) > limit)
-            })
-        });
-        full.next().map(|node| node.role.clone())
+    /// Resources that a client on this path holds, or nobody if there is none, become others: what
+    /// nothing sets apart is the holder's consumption, what is reserved that of its role.
+    pub(crate) fn convert(&mut self, path: &[Place], from: &Resources, to: &Resources) {
+        self.refund_one(path, from);
+        self.charge_one(path, to);
+        self.count_reservations(from, false);
+        self.count_reservations(to, true);
     }
 
     /// Works out anew what the roles of a path need.
@@ -354,13 +352,14 @@ impl Quotas {
         self.allowance(path, kind) > 0
     }
 
-    /// A limit on this path that is exceeded.
-    pub(crate) fn exceeded(&self, path: &[Place]) -> bool {
-        path.iter().any(|place| {
-            let node = &self.nodes[*place];
+    /// A role on this path that exceeds its limit.
+    pub(crate) fn exceeded(&self, path: &[Place]) -> Option<&Role> {
+        let mut nodes = path.iter().map(|place| &self.nodes[*place]);
+        let exceeded = nodes.find(|node| {
             let mut limits = node.limit.iter();
             limits.any(|(kind, limit)| node.consumed.get(kind) > u128::from(limit))
-        })
+        });
+        exceeded.map(|node| &node.role)
     }
 
     /// Asserts that everything kept step by step is what would be worked out at once.

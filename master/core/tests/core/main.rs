@@ -8,6 +8,7 @@ mod offers;
 mod policy;
 mod reconcile;
 mod recovery;
+mod reservations;
 mod roles;
 mod script;
 mod tasks;

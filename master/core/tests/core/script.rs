@@ -7,7 +7,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use nesos_master_core::{
     ConnectionId, Decisions, Effect, Event, Happening, Master, MasterConfig, NewPolicy,
-    OperatorRequest, Record, RequestId,
+    OperatorReply, OperatorRequest, Record, RequestId,
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
@@ -27,6 +27,7 @@ pub(crate) struct Script {
     now: Time,
     trace: String,
     records: Vec<Record>,
+    reply: Option<OperatorReply>,
     pub(crate) offers: Vec<OfferId>,
     pub(crate) frameworks: Vec<FrameworkId>,
     pub(crate) agents: Vec<AgentId>,
@@ -78,6 +79,7 @@ impl Script {
             now,
             trace: String::new(),
             records: Vec::new(),
+            reply: None,
             offers: Vec::new(),
             frameworks: Vec::new(),
             agents: Vec::new(),
@@ -157,6 +159,7 @@ impl Script {
             {
                 self.agents.push(*agent);
             }
+            Effect::Reply(_, reply) => self.reply = Some(reply.clone()),
             _ => {}
         }
     }
@@ -367,6 +370,12 @@ impl Script {
 
     pub(crate) fn operator(&mut self, request: OperatorRequest) {
         self.event(Event::Operator(RequestId(7), request));
+    }
+
+    /// An operator asks and is answered.
+    pub(crate) fn ask(&mut self, request: OperatorRequest) -> OperatorReply {
+        self.operator(request);
+        self.reply.take().expect("every request is answered")
     }
 
     /// What is free on the only agent.
