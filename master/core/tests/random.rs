@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(f, d)| Step::Request(f, d)),
         1 => framework.clone().prop_map(Step::Revive),
         1 => framework.clone().prop_map(Step::Suppress),
-        3 => (framework.clone(), any::<usize>(), 1..4u64, any::<bool>())
+        5 => (framework.clone(), any::<usize>(), 1..4u64, any::<bool>())
             .prop_map(|(f, o, s, v)| Step::Reserve(f, o, s, v)),
         2 => (framework.clone(), any::<usize>()).prop_map(|(f, o)| Step::Unreserve(f, o)),
         2 => (agent.clone(), 0..ROLES.len(), 0..4u64).prop_map(|(a, r, s)| Step::Operator(a, r, s)),
