@@ -6,5 +6,6 @@ mod launches;
 mod recovery;
 mod registration;
 mod rig;
+mod set_apart;
 mod speed;
 mod statuses;
