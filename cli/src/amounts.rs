@@ -1,10 +1,11 @@
-//! Arguments as people write them: CPUs, sizes, durations, variables, mounts.
+//! Arguments as people write them: CPUs, sizes, durations, variables, mounts, volumes.
 
 use std::time::Duration;
 
+use nesos_types::ids::IdError;
 use nesos_types::resources::{parse_bytes, parse_cpus};
 use nesos_types::role::Role;
-use nesos_types::task::Mount;
+use nesos_types::task::{Mount, VolumeMount};
 
 /// CPUs in thousandths, more than none.
 pub(crate) fn cpus(text: &str) -> Result<u64, String> {
@@ -64,8 +65,7 @@ pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
 
 /// A role's name.
 pub(crate) fn role(text: &str) -> Result<Role, String> {
-    text.parse()
-        .map_err(|error: nesos_types::ids::IdError| error.to_string())
+    text.parse().map_err(|error: IdError| error.to_string())
 }
 
 /// `NAME=VALUE`, or `NAME` for a variable of this process.
@@ -117,6 +117,27 @@ pub(crate) fn mount(text: &str) -> Result<Mount, String> {
     })
 }
 
+/// `VOLUME::GUEST[:ro]`.
+pub(crate) fn volume(text: &str) -> Result<VolumeMount, String> {
+    let (names, read_only) = match text.strip_suffix(":ro") {
+        Some(names) => (names, true),
+        None => (text, false),
+    };
+    let (volume, guest) = names
+        .split_once("::")
+        .ok_or_else(|| format!("{text:?} is not VOLUME::/GUEST"))?;
+    if !guest.starts_with('/') {
+        return Err(format!(
+            "{guest:?}: where the guest finds the volume must begin with a slash: VOLUME::/GUEST"
+        ));
+    }
+    Ok(VolumeMount {
+        volume: volume.parse().map_err(|error: IdError| error.to_string())?,
+        guest: guest.to_owned(),
+        read_only,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +180,19 @@ mod tests {
         assert!(variable("=b").is_err());
         let error = variable("NESOS_IS_NOT_SET").expect_err("not set");
         assert!(error.contains("NESOS_IS_NOT_SET=VALUE"), "{error}");
+    }
+
+    #[test]
+    fn volumes_are_named_and_placed() {
+        let parsed = volume("data::/var/data:ro").expect("a volume");
+        assert_eq!(parsed.volume.as_str(), "data");
+        assert_eq!(
+            (parsed.guest.as_str(), parsed.read_only),
+            ("/var/data", true)
+        );
+        for text in ["data", "data:/x", "data::x", "::/x", "a/b::/x"] {
+            assert!(volume(text).is_err(), "{text}");
+        }
     }
 
     #[test]

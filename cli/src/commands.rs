@@ -22,6 +22,7 @@ mod logs;
 mod master;
 mod offers;
 mod policy;
+mod reservations;
 mod roles;
 mod run;
 mod state;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Agents(agents::Agents),
     Frameworks(frameworks::Frameworks),
     Roles(roles::Roles),
+    Reservations(reservations::Reservations),
     Offers(offers::Offers),
     Policy(policy::Policy),
     Explain(explain::Explain),
@@ -88,6 +90,7 @@ impl Command {
             Self::Agents(command) => asking(command.execute()),
             Self::Frameworks(command) => asking(command.execute()),
             Self::Roles(command) => asking(command.execute()),
+            Self::Reservations(command) => asking(command.execute()),
             Self::Offers(command) => asking(command.execute()),
             Self::Policy(command) => asking(command.execute()),
             Self::Explain(command) => asking(command.execute()),

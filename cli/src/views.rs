@@ -145,6 +145,7 @@ pub(crate) struct AgentView {
     pub(crate) allocated: Resources,
     pub(crate) offered: Resources,
     pub(crate) free: Resources,
+    pub(crate) total: Resources,
     pub(crate) registered_us: u64,
 }
 
@@ -167,6 +168,7 @@ impl AgentView {
             allocated: resources(wire.allocated)?,
             offered: resources(wire.offered)?,
             free: resources(wire.free)?,
+            total: resources(wire.total)?,
             registered_us: wire.registered_us,
         })
     }
@@ -184,14 +186,15 @@ impl AgentView {
             "DISK",
         ]);
         for agent in agents {
-            let total = &agent.info.resources;
+            let total = agent.info.resources.flattened();
+            let used = agent.allocated.flattened();
             table.row([
                 agent.id.clone(),
                 agent.info.hostname.clone(),
                 agent.status.to_owned(),
-                format_cpus(agent.allocated.cpu_milli),
+                format_cpus(used.cpu_milli),
                 format_cpus(total.cpu_milli),
-                format_bytes(agent.allocated.mem_bytes),
+                format_bytes(used.mem_bytes),
                 format_bytes(total.mem_bytes),
                 format_bytes(total.disk_bytes),
             ]);
@@ -280,6 +283,7 @@ fn held(resources: &Resources) -> String {
     if resources.is_empty() {
         return "-".to_owned();
     }
+    let resources = resources.flattened();
     format!(
         "{} CPU, {}",
         format_cpus(resources.cpu_milli),
@@ -415,13 +419,14 @@ impl TaskView {
             "TASK", "NAME", "STATE", "ROLE", "CPUS", "MEMORY", "AGE", "MESSAGE",
         ]);
         for task in tasks {
+            let resources = task.info.resources.flattened();
             table.row([
                 task.id.clone(),
                 task.name.clone(),
                 task.shown_state(),
                 task.role.clone(),
-                format_cpus(task.info.resources.cpu_milli),
-                format_bytes(task.info.resources.mem_bytes),
+                format_cpus(resources.cpu_milli),
+                format_bytes(resources.mem_bytes),
                 age(Duration::from_micros(task.age_us)),
                 task.message.clone(),
             ]);

@@ -162,7 +162,8 @@ impl Choosing {
     ) {
         for (at, (needs, preference)) in waiting.iter().enumerate() {
             if wanted(preference)
-                && let Some(rest) = self.rest.checked_sub(needs)
+                && let Some(used) = self.rest.choose(needs)
+                && let Some(rest) = self.rest.checked_sub(&used)
             {
                 self.rest = rest;
                 self.tasks.push(at);

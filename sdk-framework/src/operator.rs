@@ -3,7 +3,8 @@
 
 use nesos_api::v1;
 use nesos_api::v1::operator_service_client::OperatorServiceClient;
-use nesos_types::ids::FrameworkId;
+use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
 use nesos_types::role::RoleChange;
 use tonic::transport::Channel;
@@ -73,6 +74,23 @@ impl Operator {
             force,
         };
         self.client.change_roles(request).await?;
+        Ok(())
+    }
+
+    /// Sets resources of an agent apart, or gives them back.
+    ///
+    /// # Errors
+    /// If that cannot be done; the message says which field is at fault.
+    pub async fn change_reservations(
+        &mut self,
+        agent: AgentId,
+        change: &ReservationChange,
+    ) -> Result<(), Status> {
+        let request = v1::ChangeReservationsRequest {
+            agent_id: agent.to_string(),
+            change: Some(change.into()),
+        };
+        self.client.change_reservations(request).await?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
 use nesos_types::message::Refusal;
 use nesos_types::offer::{Filters, Offer};
 use nesos_types::resources::Resources;
-use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 use tokio::sync::mpsc;
 
@@ -111,9 +111,30 @@ pub struct TaskQueue {
 /// What is to be launched on an offer.
 #[derive(Debug, Default)]
 struct Chosen {
-    tasks: Vec<(SharedTask, Option<Preference>)>,
+    tasks: Vec<Pick>,
     /// For what is left over; `None` if nothing that waits has a preference.
     filters: Option<Filters>,
+}
+
+/// A task, and what it uses of an offer.
+#[derive(Debug)]
+struct Pick {
+    task: SharedTask,
+    preference: Option<Preference>,
+    used: Resources,
+}
+
+impl Pick {
+    /// The task as it is launched: its resources say what sets each part apart.
+    fn placed(&self) -> SharedTask {
+        if self.task.resources == self.used {
+            return SharedTask::clone(&self.task);
+        }
+        SharedTask::new(TaskInfo {
+            resources: self.used.clone(),
+            ..TaskInfo::clone(&self.task)
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -194,14 +215,20 @@ impl TaskQueue {
             let mut left = offer.resources.clone();
             let places: HashSet<usize> = choice.tasks.into_iter().collect();
             let mut place = 0..;
-            chosen.tasks = self
+            let taken = self
                 .near
-                .extract_if(.., |_| place.next().is_some_and(|at| places.contains(&at)))
-                .map(|(task, preference)| (task, Some(preference)))
+                .extract_if(.., |_| place.next().is_some_and(|at| places.contains(&at)));
+            chosen.tasks = taken
+                .map(|(task, preference)| {
+                    let used = task.choose_from(&left).unwrap_or_default();
+                    left = left.checked_sub(&used).unwrap_or_default();
+                    Pick {
+                        task,
+                        preference: Some(preference),
+                        used,
+                    }
+                })
                 .collect();
-            for (task, _) in &chosen.tasks {
-                left = left.checked_sub(&task.resources).unwrap_or_default();
-            }
             chosen.filters = (!self.near.is_empty()).then_some(choice.filters);
             rest = Some(left);
         }
@@ -209,9 +236,12 @@ impl TaskQueue {
         let others = self
             .waiting
             .take_fitting(rest, MAX_LAUNCH - chosen.tasks.len().min(MAX_LAUNCH));
-        chosen
-            .tasks
-            .extend(others.into_iter().map(|task| (task, None)));
+        let others = others.into_iter().map(|(task, used)| Pick {
+            task,
+            preference: None,
+            used,
+        });
+        chosen.tasks.extend(others);
         chosen
     }
 
@@ -219,26 +249,30 @@ impl TaskQueue {
         &mut self,
         actions: &mut Actions,
         offer: &Offer,
-        chosen: Vec<(SharedTask, Option<Preference>)>,
+        chosen: Vec<Pick>,
         filters: Option<Filters>,
     ) {
         let mut tasks = Vec::with_capacity(chosen.len());
-        for (task, preference) in chosen {
+        for pick in chosen {
+            let placed = pick.placed();
+            let Pick {
+                task, preference, ..
+            } = pick;
             let attempts = self.launched.get(&task.id).map_or(0, |one| one.attempts) + 1;
             let launched = Launched {
-                task: task.clone(),
+                task,
                 preference,
                 attempts,
             };
-            self.launched.insert(task.id.clone(), launched);
+            self.launched.insert(placed.id.clone(), launched);
             if self.config.report_launches {
                 let placement = Placement {
                     agent: offer.agent,
                     agent_url: offer.agent_url.clone(),
                 };
-                self.tell(QueueEvent::Launched(task.id.clone(), placement));
+                self.tell(QueueEvent::Launched(placed.id.clone(), placement));
             }
-            tasks.push(task);
+            tasks.push(placed);
         }
         let more_to_come = tasks.len() >= MAX_LAUNCH || self.config.hold_offers;
         self.filtered |= !more_to_come;
@@ -383,7 +417,12 @@ impl Scheduler for TaskQueue {
         match input {
             QueueInput::Submit(tasks) => self.submit(actions, tasks),
             QueueInput::SubmitNear(tasks) => {
-                self.near.extend(tasks);
+                // Where a task's volumes are is no preference.
+                let (bound, near): (Vec<_>, Vec<_>) = tasks
+                    .into_iter()
+                    .partition(|(task, _)| !task.volumes.is_empty());
+                self.near.extend(near);
+                self.waiting.extend(bound.into_iter().map(|(task, _)| task));
                 self.submitted(actions, true);
             }
             QueueInput::Kill(task, grace) => self.kill(actions, task, grace),
@@ -403,9 +442,4 @@ impl Scheduler for TaskQueue {
             }
         }
     }
-}
-
-/// A task's resources, by which tasks that wait are grouped.
-fn shape_of(task: &SharedTask) -> &Resources {
-    &task.resources
 }

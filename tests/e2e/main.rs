@@ -12,6 +12,7 @@ mod hostile;
 mod kernels;
 mod limits;
 mod policy;
+mod reservations;
 mod roles;
 mod streams;
 mod threads;

@@ -211,9 +211,9 @@ pub enum ReservationRefusal {
     #[error("resources: {wanted} are wanted, and {available} are there")]
     NotThere {
         /// What was named.
-        wanted: Resources,
+        wanted: Box<Resources>,
         /// What could be named.
-        available: Resources,
+        available: Box<Resources>,
     },
     /// `*` stands for everybody.
     #[error("role: nothing can be reserved for \"*\", which is everybody")]
@@ -230,7 +230,7 @@ pub enum ReservationRefusal {
     #[error("role: {resources} are reserved for {holder}, and {role} is not below it")]
     NotBelow {
         /// What is reserved.
-        resources: Resources,
+        resources: Box<Resources>,
         /// For whom.
         holder: Role,
         /// The role that was named.
@@ -244,10 +244,10 @@ pub enum ReservationRefusal {
     QuotaLimit(Role),
     /// It is not reserved.
     #[error("resources: {0} are not reserved")]
-    NotReserved(Resources),
+    NotReserved(Box<Resources>),
     /// The agent's configuration says so.
     #[error("resources: {0} are reserved by the agent's configuration; change that and restart it")]
-    Static(Resources),
+    Static(Box<Resources>),
     /// Somebody else made it.
     #[error("{what} belongs to {owner}, which alone can undo it, or an operator")]
     SomebodyElses {
@@ -263,7 +263,7 @@ pub enum ReservationRefusal {
     #[error(
         "disk: a volume is made of reserved disk of one reservation, and nothing else; {0} are not"
     )]
-    NotDisk(Resources),
+    NotDisk(Box<Resources>),
     /// The name is taken.
     #[error("volume: the agent has a volume {0} already")]
     VolumeExists(VolumeId),

@@ -351,6 +351,28 @@ impl TaskInfo {
         }
     }
 
+    /// Which of these resources the task would use, with what sets each part apart: what
+    /// [`Resources::choose`] chooses, and the volumes that it mounts. `None` if they are not there.
+    #[must_use]
+    pub fn choose_from(&self, offered: &Resources) -> Option<Resources> {
+        if self.volumes.is_empty() {
+            return offered.choose(&self.resources);
+        }
+        let mut wanted = self.resources.clone();
+        for mount in &self.volumes {
+            if wanted.volumes().any(|(held, _)| held.id == mount.volume) {
+                continue;
+            }
+            let mut parts = offered.parts();
+            let (claim, part) = parts.find(|(claim, _)| {
+                let volume = claim.volume.as_ref();
+                volume.is_some_and(|volume| volume.id == mount.volume)
+            })?;
+            wanted = wanted.checked_add(&Resources::claimed(claim.clone(), part.clone()))?;
+        }
+        offered.choose(&wanted)
+    }
+
     /// What its sandbox has: all of its resources but the volumes, whatever sets them apart.
     #[must_use]
     pub fn sandbox_resources(&self) -> Resources {

@@ -33,10 +33,6 @@ pub struct BundleKey {
 }
 
 /// What an agent hears.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a status is the common case; a box would cost an allocation for each"
-)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Raised by the driver: the connection that [`Effect::ConnectMaster`](crate::Effect) asked for

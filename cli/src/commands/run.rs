@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{Mount, Stdio, TaskInfo};
+use nesos_types::task::{Mount, Stdio, TaskInfo, VolumeMount};
 
 use super::{asking, serving};
 use crate::amounts;
@@ -55,6 +55,9 @@ pub(crate) struct Run {
     /// A directory of this host that the program finds below its root. May be repeated
     #[arg(long = "dir", short, value_name = "HOST::GUEST[:ro]", value_parser = amounts::mount)]
     dir: Vec<Mount>,
+    /// A persistent volume that the program finds below its root; it runs where that is. May be repeated
+    #[arg(long = "volume", value_name = "VOLUME::GUEST[:ro]", value_parser = amounts::volume)]
+    volume: Vec<VolumeMount>,
     /// The role in which resources are asked for
     #[arg(long, value_name = "ROLE", default_value = "*", value_parser = amounts::role)]
     role: Role,
@@ -131,6 +134,12 @@ impl Run {
     }
 
     async fn on_cluster_of_its_own(self) -> Result<ExitCode, Failure> {
+        if let Some(mount) = self.volume.first() {
+            return Err(Failure::said(format!(
+                "volume {}: a cluster of its own has no volumes; name one that has by --master",
+                mount.volume
+            )));
+        }
         let mut signals = Signals::listen()?;
         let order = self.order()?;
         // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
@@ -163,6 +172,7 @@ impl Run {
             limits: self.limits(),
             stdio: Stdio::Attached,
             mounts: self.dir.clone(),
+            volumes: self.volume.clone(),
             ..TaskInfo::new(task_id()?, bundle.digest, self.resources())
         };
         Ok(Order {

@@ -87,6 +87,7 @@ pub(crate) async fn conduct(
 struct Conduct {
     master: MasterClient,
     task: Arc<TaskInfo>,
+    role: Role,
     bundle_bytes: u64,
     handle: Handle<QueueInput>,
     events: mpsc::UnboundedReceiver<QueueEvent>,
@@ -111,7 +112,7 @@ struct Conduct {
 
 impl Conduct {
     fn begin(master: MasterClient, order: Order) -> (Self, Upload) {
-        let mut info = FrameworkInfo::new("nesos run", [order.role]);
+        let mut info = FrameworkInfo::new("nesos run", [order.role.clone()]);
         info.failover_timeout = FAILOVER_TIMEOUT;
         info.labels
             .insert("program".to_owned(), order.bundle.program());
@@ -127,6 +128,7 @@ impl Conduct {
         let conduct = Self {
             master,
             task: Arc::new(order.task),
+            role: order.role.clone(),
             bundle_bytes: order.bundle.bytes.len() as u64,
             handle,
             events,
@@ -278,7 +280,7 @@ impl Conduct {
             return;
         };
         let mut operator = self.master.operator();
-        let why = waiting::why(&mut operator, framework, &self.task.resources).await;
+        let why = waiting::why(&mut operator, framework, &self.task, &self.role).await;
         if let Some(why) = why.filter(|why| *why != self.explained) {
             self.remark(&why);
             self.explained = why;

@@ -3,7 +3,8 @@
 use nesos_api::v1::StatePart;
 use nesos_sdk::Operator;
 use nesos_types::ids::FrameworkId;
-use nesos_types::resources::Resources;
+use nesos_types::role::Role;
+use nesos_types::task::TaskInfo;
 
 use crate::views::{AgentView, StateView};
 
@@ -11,11 +12,13 @@ use crate::views::{AgentView, StateView};
 pub(super) async fn why(
     operator: &mut Operator,
     framework: FrameworkId,
-    wanted: &Resources,
+    task: &TaskInfo,
+    role: &Role,
 ) -> Option<String> {
+    let wanted = &task.resources;
     let state = operator.state(&[StatePart::Agents]).await.ok()?;
     let agents = StateView::new(state).ok()?.agents;
-    if let Some(why) = impossible(&agents, wanted) {
+    if let Some(why) = impossible(&agents, task, role) {
         return Some(why);
     }
     let explanation = operator.explain(framework, Some(wanted)).await.ok()?;
@@ -26,20 +29,31 @@ pub(super) async fn why(
 }
 
 /// Why no agent could ever run it, if that is so.
-fn impossible(agents: &[AgentView], wanted: &Resources) -> Option<String> {
+fn impossible(agents: &[AgentView], task: &TaskInfo, role: &Role) -> Option<String> {
     if agents.is_empty() {
         return Some("waiting for an agent: the cluster has none yet".to_owned());
     }
+    let wanted = &task.resources;
+    let open = |agent: &AgentView| agent.total.with_parts_if(|claim| claim.is_open_to(role));
     if agents
         .iter()
-        .any(|agent| agent.info.resources.contains(wanted))
+        .any(|agent| task.choose_from(&open(agent)).is_some())
     {
         return None;
     }
+    for mount in &task.volumes {
+        let volume = &mount.volume;
+        let is_there = |agent: &AgentView| open(agent).volumes().any(|(it, _)| it.id == *volume);
+        if !agents.iter().any(is_there) {
+            return Some(format!(
+                "no agent has a volume {volume} for role {role}; waiting for one"
+            ));
+        }
+    }
     let largest = agents
         .iter()
-        .max_by_key(|agent| agent.info.resources.cpu_milli)
-        .map(|agent| agent.info.resources.to_string())?;
+        .max_by_key(|agent| open(agent).flattened().cpu_milli)
+        .map(|agent| open(agent).to_string())?;
     Some(format!(
         "no agent has {wanted}; the one with most CPUs has {largest}. Waiting for a larger one"
     ))

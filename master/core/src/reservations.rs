@@ -175,8 +175,8 @@ fn plan(
     }
     if !available.contains(&conversion.from) {
         return Err(ReservationRefusal::NotThere {
-            wanted: conversion.from,
-            available: available.clone(),
+            wanted: Box::new(conversion.from),
+            available: Box::new(available.clone()),
         });
     }
     Ok(conversion)
@@ -213,7 +213,7 @@ fn reserve(
             return Err(ReservationRefusal::NotBelow {
                 holder: holder.clone(),
                 role: role.clone(),
-                resources: amounts,
+                resources: Box::new(amounts),
             });
         }
         let mut refined = claim.clone();
@@ -231,10 +231,10 @@ fn unreserve(resources: &Resources, actor: &Actor<'_>) -> Result<Conversion, Res
         }
         let mut popped = claim.clone();
         let Some(undone) = popped.reservations.pop() else {
-            return Err(ReservationRefusal::NotReserved(amounts));
+            return Err(ReservationRefusal::NotReserved(Box::new(amounts)));
         };
         if undone.owner == Owner::Agent {
-            return Err(ReservationRefusal::Static(amounts));
+            return Err(ReservationRefusal::Static(Box::new(amounts)));
         }
         actor.may_undo(&undone.owner, || {
             format!(
@@ -249,14 +249,14 @@ fn unreserve(resources: &Resources, actor: &Actor<'_>) -> Result<Conversion, Res
 
 fn create_volume(disk: &Resources, volume: Volume) -> Result<Conversion, ReservationRefusal> {
     let mut parts: Vec<_> = disk.by_claim().collect();
-    let not_disk = || ReservationRefusal::NotDisk(disk.clone());
+    let not_disk = || ReservationRefusal::NotDisk(Box::new(disk.clone()));
     let (claim, amounts) = parts.pop().ok_or(ReservationRefusal::Nothing)?;
     let only_disk = amounts == Resources::default().with_disk(amounts.disk_bytes);
     if !parts.is_empty() || !only_disk || claim.volume.is_some() || claim.revocable {
         return Err(not_disk());
     }
     if claim.reservation().is_none() {
-        return Err(ReservationRefusal::NotReserved(amounts));
+        return Err(ReservationRefusal::NotReserved(Box::new(amounts)));
     }
     let mut as_volume = claim.clone();
     as_volume.volume = Some(volume);

@@ -7,12 +7,11 @@ use nesos_types::ids::TaskId;
 use nesos_types::resources::Resources;
 use nesos_types::task::SharedTask;
 
-use super::shape_of;
-
 /// Tasks that need the same, oldest first, each with its place in the whole queue.
 #[derive(Debug)]
 struct Shape {
-    resources: Resources,
+    /// One of them, or one that was.
+    like: SharedTask,
     tasks: VecDeque<(u64, SharedTask)>,
 }
 
@@ -43,7 +42,7 @@ impl Shapes {
             latest = self.shape(&task, latest).unwrap_or_else(|| {
                 new_kind = true;
                 self.shapes.push(Shape {
-                    resources: shape_of(&task).clone(),
+                    like: SharedTask::clone(&task),
                     tasks: VecDeque::new(),
                 });
                 self.shapes.len() - 1
@@ -57,24 +56,31 @@ impl Shapes {
 
     /// The shape of a task, looking first where the one before it was found.
     fn shape(&self, task: &SharedTask, latest: usize) -> Option<usize> {
-        let is_it = |shape: &Shape| shape.resources == *shape_of(task);
+        let is_it = |shape: &Shape| {
+            shape.like.resources == task.resources && shape.like.volumes == task.volumes
+        };
         if self.shapes.get(latest).is_some_and(is_it) {
             return Some(latest);
         }
         self.shapes.iter().position(is_it)
     }
 
-    /// Takes up to `most` tasks that fit into `resources` together, oldest first.
-    pub(super) fn take_fitting(&mut self, resources: &Resources, most: usize) -> Vec<SharedTask> {
+    /// Takes up to `most` tasks that fit into `resources` together, oldest first, each with what it uses
+    /// of them.
+    pub(super) fn take_fitting(
+        &mut self,
+        resources: &Resources,
+        most: usize,
+    ) -> Vec<(SharedTask, Resources)> {
         let mut taken = Vec::new();
         let mut rest = resources.clone();
         while taken.len() < most {
-            let Some((index, left)) = self.oldest_fitting(&rest) else {
+            let Some((index, used)) = self.oldest_fitting(&rest) else {
                 break;
             };
             if let Some((_, task)) = self.shapes[index].tasks.pop_front() {
-                taken.push(task);
-                rest = left;
+                rest = rest.checked_sub(&used).unwrap_or_default();
+                taken.push((task, used));
             }
             if self.shapes[index].tasks.is_empty() {
                 self.shapes.swap_remove(index);
@@ -84,16 +90,13 @@ impl Shapes {
         taken
     }
 
-    /// The kind of the oldest task that fits, and what it would leave.
+    /// The kind of the oldest task that fits, and what it would use.
     fn oldest_fitting(&self, rest: &Resources) -> Option<(usize, Resources)> {
-        let (index, shape) = self
-            .shapes
-            .iter()
-            .enumerate()
-            .filter(|(_, shape)| rest.contains(&shape.resources))
-            .min_by_key(|(_, shape)| shape.oldest())?;
-        let left = rest.checked_sub(&shape.resources)?;
-        Some((index, left))
+        let shapes = self.shapes.iter().enumerate();
+        let fitting =
+            shapes.filter_map(|(at, shape)| Some((at, shape, shape.like.choose_from(rest)?)));
+        let (at, _, used) = fitting.min_by_key(|(_, shape, _)| shape.oldest())?;
+        Some((at, used))
     }
 
     /// Removes a task; answers whether it was there.

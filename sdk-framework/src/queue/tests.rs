@@ -6,8 +6,9 @@ use std::sync::Arc;
 use nesos_types::bundle::Digest;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Operation;
+use nesos_types::reservation::{Claim, Owner, Volume};
 use nesos_types::role::Role;
-use nesos_types::task::TaskInfo;
+use nesos_types::task::{TaskInfo, VolumeMount};
 
 use super::*;
 
@@ -256,4 +257,70 @@ fn tasks_with_preferences_wait_for_their_place_and_others_do_not() {
     assert_eq!(offered(2, 7, 1), ["accept 7 x 5s"]);
     assert_eq!(offered(6, 9, 4), ["decline 9 5s"]);
     assert_eq!(offered(11, 9, 4)[0], "accept 9 y 3600s");
+}
+
+/// An offer of plain resources with something set apart beside them.
+fn offer_with(id: u128, cpu_milli: u64, parts: &[Resources]) -> Offer {
+    let mut offer = offer(id, cpu_milli);
+    offer.resources = parts.iter().fold(offer.resources, |sum, part| {
+        sum.checked_add(part).expect("small numbers")
+    });
+    offer
+}
+
+/// What the only launch among these calls gives its only task.
+fn launched_on(calls: &[SchedulerCall]) -> Resources {
+    let accepted = calls.iter().find_map(|call| match call {
+        SchedulerCall::Accept { operations, .. } => operations.first(),
+        _ => None,
+    });
+    match accepted {
+        Some(Operation::Launch(tasks)) if tasks.len() == 1 => tasks[0].resources.clone(),
+        other => panic!("not one launch: {other:?}"),
+    }
+}
+
+#[test]
+fn what_is_reserved_is_used_before_the_rest() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![task("a", 3000)]);
+    let claim = Claim::reserved_by_agent("ads".parse().expect("a role"));
+    let reserved = Resources::claimed(claim, Resources::new(2000, 0));
+    let mut actions = Actions::default();
+    let offers = vec![offer_with(1, 4000, std::slice::from_ref(&reserved))];
+    bench.queue.offers(&mut actions, offers);
+    let calls: Vec<_> = actions.drain().collect();
+    let rest = Resources::new(1000, 1 << 20);
+    assert_eq!(
+        launched_on(&calls),
+        rest.checked_add(&reserved).expect("fits")
+    );
+}
+
+#[test]
+fn a_task_goes_where_its_volume_is() {
+    let mut bench = Bench::new(false);
+    let mut info = TaskInfo::clone(&task("a", 1000));
+    info.volumes = vec![VolumeMount {
+        volume: "data".parse().expect("an id"),
+        guest: "/data".to_owned(),
+        read_only: false,
+    }];
+    let mut claim = Claim::reserved_by_agent("ads".parse().expect("a role"));
+    claim.volume = Some(Volume {
+        id: "data".parse().expect("an id"),
+        owner: Owner::Operator,
+    });
+    let volume = Resources::claimed(claim, Resources::default().with_disk(7));
+    let preference = Preference::default();
+    bench.act(|queue, actions| {
+        let near = vec![(Arc::new(info), preference)];
+        queue.input(actions, QueueInput::SubmitNear(near));
+    });
+    assert_eq!(bench.offer(offer(1, 4000)), ["decline 1 3600s"]);
+    let mut actions = Actions::default();
+    let offers = vec![offer_with(2, 4000, std::slice::from_ref(&volume))];
+    bench.queue.offers(&mut actions, offers);
+    let calls: Vec<_> = actions.drain().collect();
+    assert_eq!(launched_on(&calls).only_parts(), volume);
 }

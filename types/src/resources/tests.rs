@@ -115,9 +115,9 @@ proptest! {
 
     #[test]
     fn claims_take_resources_apart(all in any_resources()) {
-        let by_claim = all.by_claim().map(|(claim, part)| Resources::claimed(claim, part));
-        let sum = by_claim.fold(Some(Resources::default()), |sum, part| sum?.checked_add(&part));
-        prop_assert_eq!(sum, Some(all));
+        let mut by_claim = all.by_claim().map(|(claim, part)| Resources::claimed(claim, part));
+        let sum = by_claim.try_fold(Resources::default(), |sum, part| sum.checked_add(&part));
+        prop_assert_eq!(sum, Some(all.clone()));
     }
 
     #[test]

@@ -293,7 +293,9 @@ fn a_reservation_is_refined_down_the_tree_and_undone_level_by_level() {
     ));
     assert_eq!(
         script.change_by_operator(unreserve(by_agent)),
-        OperatorReply::ReservationRefused(ReservationRefusal::Static(Resources::new(2000, 0)))
+        OperatorReply::ReservationRefused(ReservationRefusal::Static(Box::new(Resources::new(
+            2000, 0
+        ))))
     );
 }
 
@@ -465,12 +467,14 @@ fn an_operator_takes_offers_back_but_not_what_tasks_use() {
     assert_eq!(
         script.change_by_operator(reserve(res(1, 512), "ads")),
         OperatorReply::ReservationRefused(ReservationRefusal::NotThere {
-            wanted: res(1, 512),
-            available: script
-                .total()
-                .only_parts()
-                .checked_add(&res(0, 2048))
-                .expect("fits"),
+            wanted: Box::new(res(1, 512)),
+            available: Box::new(
+                script
+                    .total()
+                    .only_parts()
+                    .checked_add(&res(0, 2048))
+                    .expect("fits")
+            ),
         })
     );
     let nobody = AgentId(7);
