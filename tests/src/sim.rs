@@ -21,6 +21,7 @@ mod faults;
 mod host;
 mod network;
 mod queue;
+mod reserving;
 mod scheduler;
 mod world;
 
@@ -44,6 +45,8 @@ pub struct Options {
     pub faults: Faults,
     /// The master's constants.
     pub config: MasterConfig,
+    /// Of how many of a thousand offers a scheduler sets something apart, or gives it back.
+    pub reserving_per_mille: u32,
     /// After how many events the whole state of all cores is checked; zero for "at the end only".
     pub check_every: u64,
     /// When, on the virtual clock, everything must be done.
@@ -62,6 +65,7 @@ impl Options {
             task_time: Duration::from_secs(20),
             faults: Faults::none(),
             config: MasterConfig::default(),
+            reserving_per_mille: 0,
             check_every: 0,
             give_up_after: Duration::from_secs(24 * 3600),
         }
@@ -71,6 +75,13 @@ impl Options {
     #[must_use]
     pub fn with_faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// The same with schedulers that reserve, make volumes and give back, at so many of a thousand offers.
+    #[must_use]
+    pub fn reserving(mut self, per_mille: u32) -> Self {
+        self.reserving_per_mille = per_mille;
         self
     }
 
@@ -93,6 +104,8 @@ pub struct Outcome {
     pub jobs_done: usize,
     /// Tasks that it took.
     pub attempts: usize,
+    /// Persistent volumes that are there at the end.
+    pub volumes: usize,
     /// How often each kind of fault struck.
     pub faults: u64,
     /// A digest of all that happened: equal for equal seeds.

@@ -39,6 +39,24 @@ fn small_clusters_through_dense_faults() {
 }
 
 #[test]
+fn reservations_and_volumes_through_dense_faults() {
+    let first = seed_or(500);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 20,
+    };
+    let mut volumes = 0;
+    for seed in seeds {
+        let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.reserving(200).checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+        volumes += outcome.volumes;
+    }
+    assert!(volumes > 0, "some volumes outlived it all");
+}
+
+#[test]
 fn a_seed_replays_itself() {
     let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(60));
     let options = Options::new(seed_or(3), 20, 4, 50).with_faults(faults);

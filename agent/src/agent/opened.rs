@@ -50,18 +50,14 @@ pub(super) fn open(
     let lock = claim(&config.state_directory)?;
     let (state, checkpoints) = open_checkpoint(config, events)?;
     let remover = Remover::start().map_err(StartError::System)?;
+    let volumes = open_volumes(config, &state, &remover)?;
     Ok(Opened {
         lock,
         state,
         checkpoints,
         compiler: open_compiler(config, master)?,
         cells: cells(config)?,
-        volumes: Volumes::open(config.volume_directory(), &remover).map_err(|source| {
-            StartError::StateDirectory {
-                path: config.volume_directory(),
-                source,
-            }
-        })?,
+        volumes,
         remover,
         detected: host_probe::detect(config)?,
         fuel_per_cpu_second: fuel_rate(config),
@@ -119,6 +115,21 @@ fn open_checkpoint(
     );
     let writer = Writer::to_file(file, path, events).map_err(StartError::System)?;
     Ok((state, writer))
+}
+
+/// Whoever has no name yet, or has lost it, keeps nothing for anybody.
+fn open_volumes(
+    config: &AgentConfig,
+    state: &Recovered,
+    remover: &Remover,
+) -> Result<Volumes, StartError> {
+    let path = config.volume_directory();
+    let volumes = Volumes::open(path.clone(), remover)
+        .map_err(|source| StartError::StateDirectory { path, source })?;
+    if state.agent.as_ref().and_then(|agent| agent.id).is_none() {
+        volumes.keep(&[], remover);
+    }
+    Ok(volumes)
 }
 
 fn open_compiler(config: &AgentConfig, master: &MasterAddress) -> Result<Compiler, StartError> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use nesos_agent_core::Agent;
 use nesos_master_core::Master;
-use nesos_master_core::snapshot::AgentStanding;
+use nesos_master_core::snapshot::{AgentStanding, AgentView};
 
 use super::host::Host;
 use super::world::World;
@@ -70,7 +70,35 @@ impl World {
         );
         for agent in &snapshot.agents {
             assert!(agent.allocated.is_empty(), "{agent:?}");
+            self.check_volumes(agent);
         }
+    }
+
+    /// How many persistent volumes there are.
+    pub(super) fn volumes(&self) -> usize {
+        let snapshot = self.master.as_ref().map(Master::snapshot);
+        let agents = snapshot.into_iter().flat_map(|snapshot| snapshot.agents);
+        agents.map(|agent| agent.total.volumes().count()).sum()
+    }
+
+    /// An agent's host has the directories of its volumes, and no others.
+    fn check_volumes(&self, view: &AgentView) {
+        let is_it = |host: &&Host| host.agent.as_ref().and_then(Agent::id) == Some(view.id);
+        let Some(host) = self.hosts.iter().find(is_it) else {
+            return;
+        };
+        let mut there: Vec<_> = host
+            .volumes
+            .iter()
+            .filter_map(|path| path.file_name())
+            .collect();
+        there.sort();
+        let kept = view.total.volumes();
+        let mut kept: Vec<_> = kept
+            .map(|(volume, _)| std::ffi::OsStr::new(volume.id.as_str()))
+            .collect();
+        kept.sort();
+        assert_eq!(there, kept, "volumes of {}", view.id);
     }
 
     /// For a person who wonders why a simulation does not end.

@@ -103,6 +103,10 @@ impl Host {
                 Record::Task(task) => state.tasks.push(*task),
             }
         }
+        if state.agent.as_ref().and_then(|agent| agent.id).is_none() {
+            // As the real one does: whoever has no name keeps nothing for anybody.
+            self.volumes.clear();
+        }
         self.process += 1;
         self.wake_at = Time::MAX;
         self.agent = Some(Agent::recover(self.config.clone(), seed, now, state));

@@ -9,7 +9,7 @@ use nesos_master_core::ConnectionId;
 use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskId};
-use nesos_types::message::{SchedulerCall, SchedulerEvent};
+use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Filters, Offer, Operation};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -17,6 +17,8 @@ use nesos_types::task::{SharedTask, TaskInfo, TaskState, TaskStatus};
 use nesos_types::time::Time;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+
+use super::reserving::{Keeper, with_volumes};
 
 /// How often to ask for the state of tasks that nothing is heard of.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
@@ -67,6 +69,7 @@ pub(crate) struct SimScheduler {
     /// When to connect, or to reconcile.
     pub(crate) wake_at: Time,
     kills_per_mille: u32,
+    keeper: Keeper,
 }
 
 impl SimScheduler {
@@ -88,7 +91,13 @@ impl SimScheduler {
             jobs_done: 0,
             wake_at: now,
             kills_per_mille: 0,
+            keeper: Keeper::default(),
         }
+    }
+
+    pub(crate) fn reserving(mut self, per_mille: u32) -> Self {
+        self.keeper.per_mille = per_mille;
+        self
     }
 
     pub(crate) fn changing_its_mind(mut self, kills_per_mille: u32) -> Self {
@@ -169,6 +178,10 @@ impl SimScheduler {
             }
             SchedulerEvent::Offers(offers) => self.use_offers(offers, rng),
             SchedulerEvent::Update(status) => self.note(status),
+            // What was to be set apart had gone with its offer, or belongs to another of the role.
+            SchedulerEvent::Refused(Refusal::InvalidCall { .. }) if self.keeper.per_mille > 0 => {
+                Vec::new()
+            }
             SchedulerEvent::Refused(refusal) => {
                 panic!("{}: refused: {refusal}", self.info.name)
             }
@@ -183,6 +196,14 @@ impl SimScheduler {
             assert_eq!(Some(offer.framework), self.id, "an offer of another");
             assert!(self.info.roles.contains(&offer.role));
             let (id, agent) = (offer.id, offer.agent);
+            if let Some(change) = self.keeper.change(&offer, &self.wanted, rng) {
+                calls.push(SchedulerCall::Accept {
+                    offers: vec![id],
+                    operations: vec![change],
+                    filters: Filters::none(),
+                });
+                continue;
+            }
             let tasks = self.fill(offer.resources, agent);
             if tasks.is_empty() {
                 let (offers, filters) = (vec![id], Filters::default());
@@ -212,17 +233,17 @@ impl SimScheduler {
     /// As many tasks as the offer holds.
     fn fill(&mut self, mut remaining: Resources, agent: AgentId) -> Vec<SharedTask> {
         let mut tasks = Vec::new();
-        while let Some(rest) = remaining.checked_sub(&self.wanted) {
+        while let Some(used) = with_volumes(&remaining, &self.wanted) {
             let Some(job) = self.queue.pop_front() else {
                 break;
             };
-            remaining = rest;
-            tasks.push(self.attempt(job, agent));
+            remaining = remaining.checked_sub(&used).expect("it was chosen of it");
+            tasks.push(self.attempt(job, agent, used));
         }
         tasks
     }
 
-    fn attempt(&mut self, job: usize, agent: AgentId) -> SharedTask {
+    fn attempt(&mut self, job: usize, agent: AgentId, resources: Resources) -> SharedTask {
         self.jobs[job].attempts += 1;
         let id = format!("job-{job}-{}", self.jobs[job].attempts);
         let id: TaskId = id.parse().expect("a task id");
@@ -237,7 +258,7 @@ impl SimScheduler {
         self.attempts.insert(id.clone(), attempt);
         self.open.insert(id.clone());
         let digest = Digest([7; 32]);
-        SharedTask::new(TaskInfo::new(id, digest, self.wanted.clone()))
+        SharedTask::new(TaskInfo::new(id, digest, resources))
     }
 
     /// A status: acknowledged first, then believed.

@@ -110,7 +110,7 @@ impl World {
     fn add_hosts(&mut self) {
         for i in 0..self.options.agents {
             let cpus = self.rng.random_range(1..=8);
-            let resources = Resources::new(cpus * 1000, (cpus * 2) << 30);
+            let resources = Resources::new(cpus * 1000, (cpus * 2) << 30).with_disk(cpus << 30);
             let info = agent_info(&format!("host-{i}"), resources);
             self.hosts.push(Host::new(AgentConfig::new(info)));
             let at = self.now + Duration::from_millis(self.rng.random_range(0..2000));
@@ -126,7 +126,9 @@ impl World {
             let kills = self.options.faults.kills_per_mille;
             let name = format!("framework-{i}");
             let scheduler = SimScheduler::new(name, role, jobs, cpu_milli, self.now);
-            self.schedulers.push(scheduler.changing_its_mind(kills));
+            let scheduler = scheduler.changing_its_mind(kills);
+            self.schedulers
+                .push(scheduler.reserving(self.options.reserving_per_mille));
             let at = self.now + Duration::from_millis(self.rng.random_range(0..2000));
             self.queue.push(at, What::SchedulerWakes(i));
         }
@@ -632,6 +634,7 @@ impl World {
                 .map(|scheduler| scheduler.jobs_done)
                 .sum(),
             attempts: self.schedulers.iter().map(SimScheduler::attempts).sum(),
+            volumes: self.volumes(),
             faults: self.faults,
             digest: self.digest,
         }
