@@ -227,7 +227,7 @@ pub enum ReservationRefusal {
         offered: Role,
     },
     /// A reservation can only be refined down the tree.
-    #[error("role: {resources} are reserved for {holder}, and {role} is not below it")]
+    #[error("role: {} are reserved for {holder}, and {role} is not below it", resources.words())]
     NotBelow {
         /// What is reserved.
         resources: Box<Resources>,
@@ -243,10 +243,10 @@ pub enum ReservationRefusal {
     #[error("role: {0} would exceed its limit; raise the limit first")]
     QuotaLimit(Role),
     /// It is not reserved.
-    #[error("resources: {0} are not reserved")]
+    #[error("resources: {} are not reserved", .0.words())]
     NotReserved(Box<Resources>),
     /// The agent's configuration says so.
-    #[error("resources: {0} are reserved by the agent's configuration; change that and restart it")]
+    #[error("resources: {} are reserved by the agent's configuration; change that and restart it", .0.words())]
     Static(Box<Resources>),
     /// Somebody else made it.
     #[error("{what} belongs to {owner}, which alone can undo it, or an operator")]

@@ -161,11 +161,12 @@ impl At {
         of.choose(wanted).ok_or_else(|| {
             let there = match of.is_empty() {
                 true => "nothing".to_owned(),
-                false => of.flattened().to_string(),
+                false => of.flattened().words(),
             };
             let host = &self.agent.info.hostname;
             Failure::said(format!(
-                "{wanted} are wanted, and of {host} {there} can be had of what is reserved for {role}"
+                "{} are wanted, and of {host} {there} can be had of what is reserved for {role}",
+                wanted.words()
             ))
         })
     }
@@ -197,7 +198,7 @@ impl Reserve {
                 .checked_add(&refined)
                 .ok_or_else(|| Failure::said("resources: something stands twice"))?;
         }
-        let shown = resources.flattened();
+        let shown = resources.flattened().words();
         let change = ReservationChange::Reserve {
             resources,
             role: self.role.clone(),
@@ -220,7 +221,7 @@ impl Unreserve {
                 .is_some_and(|by| by.owner != Owner::Agent)
         });
         let resources = at.choose(&at_run_time, &self.resources, &self.role)?;
-        let shown = resources.flattened();
+        let shown = resources.flattened().words();
         at.change(&ReservationChange::Unreserve { resources })
             .await?;
         said(format_args!(

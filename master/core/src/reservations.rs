@@ -238,7 +238,8 @@ fn unreserve(resources: &Resources, actor: &Actor<'_>) -> Result<Conversion, Res
         }
         actor.may_undo(&undone.owner, || {
             format!(
-                "resources: the reservation of {amounts} for {}",
+                "resources: the reservation of {} for {}",
+                amounts.words(),
                 undone.role
             )
         })?;

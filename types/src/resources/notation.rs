@@ -23,8 +23,7 @@ impl fmt::Display for Resources {
         }
         for (claim, part) in self.parts() {
             f.write_str(separator)?;
-            part.fmt_unclaimed(f)?;
-            write!(f, " {claim}")?;
+            write!(f, "<{}> {claim}", part.words())?;
             separator = " + ";
         }
         Ok(())
@@ -32,14 +31,21 @@ impl fmt::Display for Resources {
 }
 
 impl Resources {
-    fn fmt_unclaimed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What there is of what nothing sets apart, in words: `1 CPU, 64 MiB disk`.
+    #[must_use]
+    pub fn words(&self) -> String {
         let mut words = Vec::new();
-        let is_cpu_and_memory = self.cpu_milli > 0 || self.mem_bytes > 0;
-        if is_cpu_and_memory || self.unclaimed().is_empty() {
-            let plural = if self.cpu_milli == 1000 { "" } else { "s" };
-            words.push(format!("{} CPU{plural}", format_cpus(self.cpu_milli)));
+        if self.cpu_milli > 0 {
+            words.push(cpus_in_words(self.cpu_milli));
+        }
+        if self.mem_bytes > 0 {
             words.push(format_bytes(self.mem_bytes));
         }
+        self.add_other_words(&mut words);
+        words.join(", ")
+    }
+
+    fn add_other_words(&self, words: &mut Vec<String>) {
         if self.disk_bytes > 0 {
             words.push(format!("{} disk", format_bytes(self.disk_bytes)));
         }
@@ -53,8 +59,19 @@ impl Resources {
             let items: Vec<_> = items.iter().map(AsRef::as_ref).collect();
             words.push(format!("{name} {{{}}}", items.join(",")));
         }
+    }
+
+    /// CPU and memory always, as every task has some of both.
+    fn fmt_unclaimed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = vec![cpus_in_words(self.cpu_milli), format_bytes(self.mem_bytes)];
+        self.add_other_words(&mut words);
         write!(f, "<{}>", words.join(", "))
     }
+}
+
+fn cpus_in_words(milli: u64) -> String {
+    let plural = if milli == 1000 { "" } else { "s" };
+    format!("{} CPU{plural}", format_cpus(milli))
 }
 
 /// Why a text is not a bag of resources.

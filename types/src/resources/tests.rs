@@ -199,8 +199,8 @@ fn reservations_are_written_behind_the_name() {
     assert_eq!(resources.notation().parse(), Ok(resources.clone()));
     assert_eq!(
         resources.to_string(),
-        "<4 CPUs, 0 B, 5 MiB disk> + <2 CPUs, 0 B, ports [1-3]> reserved for ads \
-         + <0 CPUs, 1 GiB> reserved for ads/batch"
+        "<4 CPUs, 0 B, 5 MiB disk> + <2 CPUs, ports [1-3]> reserved for ads \
+         + <1 GiB> reserved for ads/batch"
     );
     for bad in [
         "cpus(a b):1",

@@ -100,10 +100,10 @@ impl PartView {
 
     /// In words.
     pub(super) fn describe(&self) -> String {
-        let amounts = &self.amounts;
+        let amounts = self.amounts.words();
         match &self.volume {
             Some(volume) => format!(
-                "volume {volume} {amounts} of role {} on {}",
+                "volume {volume}, {amounts}, of role {} on {}",
                 self.role, self.hostname
             ),
             None => format!("{amounts} reserved for {} on {}", self.role, self.hostname),
@@ -133,7 +133,7 @@ impl PartView {
                 part.agent.clone(),
                 part.hostname.clone(),
                 part.role.to_string(),
-                part.amounts.to_string(),
+                part.amounts.words(),
                 part.volume
                     .as_ref()
                     .map_or_else(|| "-".to_owned(), ToString::to_string),
