@@ -1,6 +1,7 @@
 //! Resources, attributes, frameworks, agents and offers, to and from the wire.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
@@ -266,12 +267,8 @@ impl From<&Offer> for v1::Offer {
             framework_id: offer.framework.to_string(),
             role: offer.role.to_string(),
             agent_id: offer.agent.to_string(),
-            hostname: offer.hostname.clone(),
-            agent_url: offer.agent_url.clone(),
+            agent: Some(offer.agent_info.as_ref().into()),
             resources: Some((&offer.resources).into()),
-            attributes: wire_attributes(&offer.attributes),
-            domain: offer.domain.as_ref().map(wire_domain),
-            fuel_per_cpu_second: offer.fuel_per_cpu_second,
         }
     }
 }
@@ -284,12 +281,8 @@ impl TryFrom<v1::Offer> for Offer {
             framework: parse("offer.framework_id", &wire.framework_id)?,
             role: parse("offer.role", &wire.role)?,
             agent: parse("offer.agent_id", &wire.agent_id)?,
-            hostname: wire.hostname,
-            agent_url: wire.agent_url,
+            agent_info: Arc::new(required("offer.agent", wire.agent)?.try_into()?),
             resources: required("offer.resources", wire.resources)?.try_into()?,
-            attributes: attributes(wire.attributes)?,
-            domain: wire.domain.map(domain),
-            fuel_per_cpu_second: wire.fuel_per_cpu_second,
         })
     }
 }

@@ -462,7 +462,7 @@ impl OfferView {
             framework: offer.framework_id,
             role: offer.role,
             agent: offer.agent_id,
-            hostname: offer.hostname,
+            hostname: offer.agent.map(|agent| agent.hostname).unwrap_or_default(),
             resources: resources(offer.resources)?,
             age_us: now_us.saturating_sub(wire.since_us),
         })

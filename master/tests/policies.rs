@@ -138,16 +138,7 @@ impl Cluster {
         let resources = Resources::new(cpus * 1000, 7 << 30).with_custom("gpus", cpus % 3 * 1000);
         let register = AgentEvent::Register {
             agent: None,
-            info: AgentInfo {
-                hostname: format!("host{}", connection.0),
-                url: String::new(),
-                resources,
-                attributes: BTreeMap::new(),
-                domain: None,
-                fuel_per_cpu_second: 0,
-                host_mounts: false,
-                version: String::new(),
-            },
+            info: AgentInfo::new(format!("host{}", connection.0), resources),
             tasks: Vec::new(),
         };
         self.hear(Event::AgentSaid(connection, register));

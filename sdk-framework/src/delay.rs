@@ -60,7 +60,7 @@ impl Preference {
         anywhere
             || self.agents.contains(&offer.agent)
             || self.attributes.iter().any(|(name, values)| {
-                let value = offer.attributes.get(name);
+                let value = offer.agent_info.attributes.get(name);
                 value.is_some_and(|value| values.contains(&value.to_string()))
             })
     }

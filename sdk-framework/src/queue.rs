@@ -268,7 +268,7 @@ impl TaskQueue {
             if self.config.report_launches {
                 let placement = Placement {
                     agent: offer.agent,
-                    agent_url: offer.agent_url.clone(),
+                    agent_url: offer.agent_info.url.clone(),
                 };
                 self.tell(QueueEvent::Launched(placed.id.clone(), placement));
             }

@@ -70,3 +70,20 @@ pub struct AgentInfo {
     /// The agent's version.
     pub version: String,
 }
+
+impl AgentInfo {
+    /// An agent on this host with these resources; everything else is empty, or not so.
+    #[must_use]
+    pub fn new(hostname: impl Into<String>, resources: Resources) -> Self {
+        Self {
+            hostname: hostname.into(),
+            url: String::new(),
+            resources,
+            attributes: BTreeMap::new(),
+            domain: None,
+            fuel_per_cpu_second: 0,
+            host_mounts: false,
+            version: String::new(),
+        }
+    }
+}

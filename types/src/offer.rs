@@ -1,11 +1,11 @@
 //! Offers: free resources of one agent, held for one framework until it answers.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Attribute, FaultDomain};
+use crate::agent::AgentInfo;
 use crate::ids::{AgentId, FrameworkId, OfferId};
 use crate::reservation::ReservationChange;
 use crate::resources::Resources;
@@ -23,18 +23,10 @@ pub struct Offer {
     pub role: Role,
     /// Whose resources they are.
     pub agent: AgentId,
-    /// The agent's host name.
-    pub hostname: String,
-    /// Where the agent serves task output and input: `http://host:port`.
-    pub agent_url: String,
+    /// What the agent says of itself: its host, its address, its attributes, all that it has.
+    pub agent_info: Arc<AgentInfo>,
     /// The resources.
     pub resources: Resources,
-    /// The agent's attributes.
-    pub attributes: BTreeMap<String, Attribute>,
-    /// Where the agent stands, if that was said.
-    pub domain: Option<FaultDomain>,
-    /// Units of fuel that one CPU of the agent burns in a second; zero where it was not measured.
-    pub fuel_per_cpu_second: u64,
 }
 
 /// Something that a framework waits for.

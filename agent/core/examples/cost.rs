@@ -7,7 +7,6 @@
     reason = "a measurement reads the clock and says what it saw"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,16 +137,7 @@ fn launches(from: u64, bundle: Digest) -> AgentCommand {
 }
 
 fn main() {
-    let config = AgentConfig::new(AgentInfo {
-        hostname: "host".into(),
-        url: "http://host:1".into(),
-        resources: Resources::new(4000, 4 << 30),
-        attributes: BTreeMap::new(),
-        domain: None,
-        fuel_per_cpu_second: 0,
-        host_mounts: false,
-        version: "0".into(),
-    });
+    let config = AgentConfig::new(AgentInfo::new("host", Resources::new(4000, 4 << 30)));
     let bundle = BundleKey {
         digest: Digest([1; 32]),
         metering: Metering::Clock,

@@ -76,7 +76,7 @@ impl Director {
                 brief(&whole.resources)
             ),
         )?;
-        self.agent_url.clone_from(&whole.agent_url);
+        self.agent_url.clone_from(&whole.agent_info.url);
         let two = self.enter(Who::Two).await?;
         self.explain(two.id).await?;
         self.launch(&one, &whole)?;

@@ -1,6 +1,7 @@
 //! Offers: resources of one agent that one framework holds until it answers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use nesos_types::ids::{AgentId, FrameworkId, OfferId};
 use nesos_types::message::SchedulerEvent;
@@ -138,12 +139,8 @@ impl Master {
             framework: self.frameworks[framework].id,
             role,
             agent: from.id,
-            hostname: from.info.hostname.clone(),
-            agent_url: from.info.url.clone(),
+            agent_info: Arc::clone(&from.info),
             resources,
-            attributes: from.info.attributes.clone(),
-            domain: from.info.domain.clone(),
-            fuel_per_cpu_second: from.info.fuel_per_cpu_second,
         };
         self.deadlines.insert(expires, Deadline::Offer(slot));
         self.allocator.charge(client, &outstanding.resources);

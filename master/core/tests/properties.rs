@@ -88,16 +88,7 @@ impl Cluster {
         self.tell(Event::AgentConnected(connection));
         let register = AgentEvent::Register {
             agent: None,
-            info: AgentInfo {
-                hostname: format!("host-{i}"),
-                url: String::new(),
-                resources,
-                attributes: BTreeMap::new(),
-                domain: None,
-                fuel_per_cpu_second: 0,
-                host_mounts: false,
-                version: String::new(),
-            },
+            info: AgentInfo::new(format!("host-{i}"), resources),
             tasks: Vec::new(),
         };
         self.tell(Event::AgentSaid(connection, register));

@@ -242,16 +242,7 @@ impl World {
         self.hear(Event::AgentConnected(connection));
         let register = AgentEvent::Register {
             agent: id,
-            info: AgentInfo {
-                hostname: format!("host{agent}"),
-                url: String::new(),
-                resources: cpus(size).with_disk(100),
-                attributes: BTreeMap::new(),
-                domain: None,
-                fuel_per_cpu_second: 0,
-                host_mounts: false,
-                version: String::new(),
-            },
+            info: AgentInfo::new(format!("host{agent}"), cpus(size).with_disk(100)),
             tasks: Vec::new(),
         };
         self.hear(Event::AgentSaid(connection, register));

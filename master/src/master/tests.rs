@@ -196,16 +196,7 @@ fn subscribe(framework: Option<FrameworkId>) -> SchedulerCall {
 }
 
 fn agent_info() -> AgentInfo {
-    AgentInfo {
-        hostname: "host".into(),
-        url: "http://127.0.0.1:1".into(),
-        resources: Resources::new(4000, 4 << 30),
-        attributes: [].into(),
-        domain: None,
-        fuel_per_cpu_second: 0,
-        host_mounts: false,
-        version: "test".into(),
-    }
+    AgentInfo::new("host", Resources::new(4000, 4 << 30))
 }
 
 fn task(id: &str) -> TaskInfo {

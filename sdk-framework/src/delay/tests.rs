@@ -1,6 +1,6 @@
 //! Choices at given moments.
 
-use nesos_types::agent::Attribute;
+use nesos_types::agent::{AgentInfo, Attribute};
 use nesos_types::ids::{FrameworkId, OfferId};
 use nesos_types::role::Role;
 
@@ -11,17 +11,17 @@ fn at(seconds: u64) -> Time {
 }
 
 fn offer(agent: u128, cpus: u64) -> Offer {
+    let resources = Resources::new(cpus * 1000, cpus << 30);
+    let mut info = AgentInfo::new("host", resources.clone());
+    info.attributes
+        .insert("rack".to_owned(), Attribute::Text(format!("r{agent}")));
     Offer {
         id: OfferId(agent),
         framework: FrameworkId(1),
         role: Role::default_role(),
         agent: AgentId(agent),
-        hostname: String::new(),
-        agent_url: String::new(),
-        resources: Resources::new(cpus * 1000, cpus << 30),
-        attributes: BTreeMap::from([("rack".to_owned(), Attribute::Text(format!("r{agent}")))]),
-        domain: None,
-        fuel_per_cpu_second: 0,
+        agent_info: info.into(),
+        resources,
     }
 }
 

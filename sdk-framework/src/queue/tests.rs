@@ -1,8 +1,8 @@
 //! The queue without a driver: callbacks in, calls out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Operation;
@@ -27,12 +27,8 @@ fn offer(id: u128, cpu_milli: u64) -> Offer {
         framework: FrameworkId(1),
         role: Role::default_role(),
         agent: AgentId(1),
-        hostname: "host".to_owned(),
-        agent_url: "http://host:5051".to_owned(),
+        agent_info: AgentInfo::new("host", Resources::default()).into(),
         resources: Resources::new(cpu_milli, 1 << 40),
-        attributes: BTreeMap::new(),
-        domain: None,
-        fuel_per_cpu_second: 0,
     }
 }
 

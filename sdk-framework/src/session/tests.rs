@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
 use nesos_types::offer::Filters;
 use nesos_types::resources::Resources;
@@ -151,12 +152,8 @@ fn offers() -> SchedulerEvent {
         framework: FRAMEWORK,
         role: Role::default_role(),
         agent: AGENT,
-        hostname: String::new(),
-        agent_url: String::new(),
+        agent_info: AgentInfo::new("host", Resources::new(1, 1)).into(),
         resources: Resources::new(1, 1),
-        attributes: std::collections::BTreeMap::new(),
-        domain: None,
-        fuel_per_cpu_second: 0,
     }])
 }
 

@@ -28,6 +28,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::figure::Report;
 use crate::figures::{BENCHMARKS, Benchmark};
 
+/// The allocator of the binary whose parts are measured.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What the command line asks of every benchmark.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {

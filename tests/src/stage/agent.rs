@@ -45,14 +45,8 @@ pub struct StageAgent {
 #[must_use]
 pub fn agent_info(hostname: &str, resources: Resources) -> AgentInfo {
     AgentInfo {
-        hostname: hostname.to_owned(),
         url: format!("http://{hostname}:5051"),
-        resources,
-        attributes: BTreeMap::new(),
-        domain: None,
-        fuel_per_cpu_second: 0,
-        host_mounts: false,
-        version: "stage".to_owned(),
+        ..AgentInfo::new(hostname, resources)
     }
 }
 

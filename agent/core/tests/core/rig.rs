@@ -24,14 +24,8 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// An agent that says it has 4 CPUs and 4 GiB.
 pub(crate) fn config() -> AgentConfig {
     let mut config = AgentConfig::new(AgentInfo {
-        hostname: "host".into(),
-        url: "http://host:1".into(),
-        resources: Resources::new(4000, 4096 * MIB),
-        attributes: BTreeMap::new(),
-        domain: None,
         fuel_per_cpu_second: 1_000_000,
-        host_mounts: false,
-        version: "0".into(),
+        ..AgentInfo::new("host", Resources::new(4000, 4096 * MIB))
     });
     config.boot_id = "boot-1".into();
     config

@@ -54,16 +54,7 @@ pub(crate) fn task(text: &str, resources: Resources) -> SharedTask {
 }
 
 pub(crate) fn info(hostname: &str, resources: Resources) -> AgentInfo {
-    AgentInfo {
-        hostname: hostname.to_owned(),
-        url: String::new(),
-        resources,
-        attributes: BTreeMap::new(),
-        domain: None,
-        fuel_per_cpu_second: 0,
-        host_mounts: false,
-        version: String::new(),
-    }
+    AgentInfo::new(hostname, resources)
 }
 
 impl Script {

@@ -291,21 +291,17 @@ impl<'a> AgentInfos<'a> {
     }
 
     fn offer(&self, view: &OfferView) -> v1::OfferState {
-        let info = self.0.get(&view.agent);
-        let offer = nesos_types::offer::Offer {
-            id: view.id,
-            framework: view.framework,
-            role: view.role.clone(),
-            agent: view.agent,
-            hostname: info.map_or_else(String::new, |info| info.hostname.clone()),
-            agent_url: info.map_or_else(String::new, |info| info.url.clone()),
-            resources: view.resources.clone(),
-            attributes: info.map(|info| info.attributes.clone()).unwrap_or_default(),
-            domain: info.and_then(|info| info.domain.clone()),
-            fuel_per_cpu_second: info.map_or(0, |info| info.fuel_per_cpu_second),
+        let info = self.0.get(&view.agent).copied();
+        let offer = v1::Offer {
+            id: view.id.to_string(),
+            framework_id: view.framework.to_string(),
+            role: view.role.to_string(),
+            agent_id: view.agent.to_string(),
+            agent: info.map(Into::into),
+            resources: Some((&view.resources).into()),
         };
         v1::OfferState {
-            offer: Some((&offer).into()),
+            offer: Some(offer),
             since_us: view.since.as_micros(),
         }
     }

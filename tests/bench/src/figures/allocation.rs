@@ -157,7 +157,11 @@ fn freed(report: &mut Report) -> Result<()> {
     field.tick();
     let mut running = Vec::new();
     while let Some((framework, offer)) = field.next_offer() {
-        let agent: usize = offer.hostname.trim_start_matches("host").parse()?;
+        let agent: usize = offer
+            .agent_info
+            .hostname
+            .trim_start_matches("host")
+            .parse()?;
         running.push((agent, framework, field.launch(framework, &offer)));
     }
     let mut samples = Vec::new();

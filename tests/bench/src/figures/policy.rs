@@ -129,7 +129,7 @@ fn take_offers(field: &mut Field, into: &mut Vec<(usize, String)>) -> Vec<(usize
     let mut taken = Vec::new();
     while let Some((framework, offer)) = field.next_offer() {
         taken.push((framework, offer.id));
-        into.push((framework, offer.hostname));
+        into.push((framework, offer.agent_info.hostname.clone()));
     }
     taken
 }
