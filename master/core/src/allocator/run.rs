@@ -1,6 +1,7 @@
 //! Allocation runs, and how resources move between agents and clients.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_types::message::SchedulerEvent;
@@ -17,6 +18,9 @@ use crate::decision::Decisions;
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
+/// How many agents are looked at together before they are served.
+const LOOK_AHEAD: usize = 32;
+
 impl Master {
     /// Offers the candidates' resources, and looks at them no more until something changes.
     pub(crate) fn allocate(&mut self, out: &mut Decisions) {
@@ -31,11 +35,14 @@ impl Master {
             }
             self.serve(*agent, Pass::Guarantees, &mut made);
         }
-        for agent in candidates {
-            self.stats.agents_visited += 1;
-            self.serve(agent, Pass::Everybody, &mut made);
-            // What was left is looked at again when something changes.
-            self.allocator.set_aside(agent);
+        for some in candidates.chunks(LOOK_AHEAD) {
+            self.look_ahead(some);
+            for agent in some {
+                self.stats.agents_visited += 1;
+                self.serve(*agent, Pass::Everybody, &mut made);
+                // What was left is looked at again when something changes.
+                self.allocator.set_aside(*agent);
+            }
         }
         for (framework, offers) in made {
             if let Some(connection) = self.frameworks[framework].connection {
@@ -44,6 +51,16 @@ impl Master {
         }
         self.note_policy(out);
         self.arm_cycle();
+    }
+
+    /// Agents are visited in random order, so that in a large cluster each is far from the caches. Looked
+    /// at together they arrive together: their loads wait for nothing but memory, and not for one another.
+    fn look_ahead(&self, agents: &[AgentSlot]) {
+        let touched = agents.iter().map(|slot| {
+            let agent = &self.agents[*slot];
+            Arc::strong_count(&agent.info) ^ agent.offers.len() ^ usize::from(agent.overcommitted)
+        });
+        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
     }
 
     /// Offers what is free on an agent: all of it to one client, unless a quota gives it a part only.
