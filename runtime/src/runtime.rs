@@ -87,11 +87,13 @@ impl Runtime {
     /// Starts a sandbox. Returns at once and never fails: whatever goes wrong is an
     /// [`Exit`](crate::Exit) told to the observer. Sandboxes start in the order of their launches.
     pub fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Sandbox {
-        let control = Arc::new(Control::new(self.io.clone()));
         let framework = spec.framework;
+        let cpu_milli = spec.task.sandbox_resources().cpu_milli;
+        let control = Arc::new(Control::new(self.io.clone(), cpu_milli));
         let share = Share {
-            cpu_milli: spec.task.sandbox_resources().cpu_milli,
+            cpu_milli,
             burst: spec.task.limits.burst,
+            revocable: spec.task.resources.revocable_cpu_milli() > 0,
             fuel_per_second: (spec.task.limits.metering == Metering::Fuel)
                 .then_some(spec.fuel_per_cpu_second),
         };

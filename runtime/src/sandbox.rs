@@ -69,6 +69,22 @@ impl Sandbox {
         self.control.kill(grace, reason, message);
     }
 
+    /// Lets it use so many thousandths of a CPU from now on, whatever its task accepted; one at the least.
+    /// What the guest owes for the quantum that it is in it pays back at the new rate. Does nothing if
+    /// the sandbox is over.
+    pub fn set_cpu(&self, cpu_milli: u64) {
+        self.control.set_cpu(cpu_milli);
+    }
+
+    /// CPU time that it has used so far, in nanoseconds, but for the quantum that it is in.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        self.control
+            .meter
+            .cpu_ns
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// What it has used so far; as of its end if it is over. Fuel is a few milliseconds old.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -12,7 +12,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
-use std::time::Instant;
 
 use nesos_types::task::TaskInfo;
 use tokio::runtime::Handle;
@@ -134,14 +133,19 @@ pub(crate) struct Team {
     module: Arc<ThreadedModule>,
     ctx: p1::Ctx,
     memory: SharedMemory,
-    meter: Arc<Meter>,
-    bucket: Mutex<Bucket>,
+    account: Account,
     max_threads: u64,
     thread_ids: AtomicU32,
     stopping: AtomicBool,
     members: Mutex<Members>,
     phase: watch::Sender<Phase>,
     io: Handle,
+}
+
+/// What all threads of a guest pay from together, and where it is written down.
+pub(crate) struct Account {
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) bucket: Arc<Mutex<Bucket>>,
 }
 
 #[derive(Default)]
@@ -188,7 +192,7 @@ impl Team {
         module: &Arc<ThreadedModule>,
         task: &TaskInfo,
         ctx: p1::Ctx,
-        meter: Arc<Meter>,
+        account: Account,
     ) -> wasmtime::Result<Arc<Self>> {
         let resources = task.sandbox_resources();
         let fixed = module.fixed_bytes(resources.cpu_milli);
@@ -203,8 +207,7 @@ impl Team {
             module: module.clone(),
             ctx,
             memory: SharedMemory::new(module.module.engine(), ty)?,
-            meter,
-            bucket: Mutex::new(Bucket::new(resources.cpu_milli, Instant::now())),
+            account,
             max_threads: max_threads(resources.cpu_milli),
             thread_ids: AtomicU32::new(1),
             stopping: AtomicBool::new(false),
@@ -349,7 +352,7 @@ impl Team {
             },
             // The team's meter shows the memory; this account only bounds what one instance adds.
             memory: MemoryAccount::new(self.module.thread_bytes, Arc::default()),
-            meter: self.meter.clone(),
+            meter: self.account.meter.clone(),
             fuel: 0,
         };
         let mut store = guest.into_store(self.module.module.engine(), None)?;
@@ -368,14 +371,15 @@ impl Team {
     fn publish(&self) {
         let live = self.phase.borrow().live;
         let bytes = self.memory.data_size() as u64 + live * self.module.thread_bytes;
-        self.meter
+        let meter = &self.account.meter;
+        meter
             .peak_memory_bytes
             .fetch_max(bytes, Ordering::Relaxed);
         let disk_bytes = self.ctx.quota().peak_bytes();
-        self.meter
+        meter
             .peak_disk_bytes
             .store(disk_bytes, Ordering::Relaxed);
-        self.meter
+        meter
             .output_bytes
             .store(self.ctx.output_bytes(), Ordering::Relaxed);
     }

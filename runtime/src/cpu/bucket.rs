@@ -26,12 +26,8 @@ pub(crate) struct Bucket {
 impl Bucket {
     /// A bucket for so many milli-CPUs.
     pub(crate) fn new(cpu_milli: u64, now: Instant) -> Self {
-        let cpu_milli = i64::try_from(cpu_milli.clamp(1, 1_000_000)).unwrap_or(1_000_000);
-        // 5 ms, or what 50 ms bring where that is less, but never less than a quantum.
-        let enough = (50 * MS * cpu_milli / 1000).clamp(MS / 2, 5 * MS);
-        // What can be caught up: nothing at a full CPU, for one thread cannot run faster than that.
-        let idle_milli = (1000 - cpu_milli).max(0);
-        let full = enough + 4 * enough * idle_milli / 1000;
+        let cpu_milli = rate(cpu_milli);
+        let (enough, full) = marks(cpu_milli);
         // Half of "enough" on average over a cycle of spending and filling, so that a short run is
         // neither favoured nor robbed; all of it at a full CPU, where there is no cycle.
         let credit = enough * cpu_milli.clamp(500, 1000) / 1000;
@@ -43,6 +39,16 @@ impl Bucket {
             dry: false,
             filled_at: now,
         }
+    }
+
+    /// Fills at so many milli-CPUs from now on. What it owes and what is in it stay, up to what the new
+    /// rate lets it hold.
+    pub(crate) fn set_rate(&mut self, cpu_milli: u64, now: Instant) {
+        self.fill(now);
+        self.cpu_milli = rate(cpu_milli);
+        (self.enough, self.full) = marks(self.cpu_milli);
+        // The new marks may say otherwise of what is in it, and nothing more has accrued.
+        self.fill(now);
     }
 
     /// Pours in what has accrued since the last call.
@@ -97,27 +103,52 @@ impl Bucket {
     }
 }
 
+/// A rate within what can be counted with: never nothing, for a guest that cannot run cannot end.
+fn rate(cpu_milli: u64) -> i64 {
+    i64::try_from(cpu_milli.clamp(1, 1_000_000)).unwrap_or(1_000_000)
+}
+
+/// The credit at which a dry bucket is worth using again, and that at which it overflows.
+fn marks(cpu_milli: i64) -> (i64, i64) {
+    // 5 ms, or what 50 ms bring where that is less, but never less than a quantum.
+    let enough = (50 * MS * cpu_milli / 1000).clamp(MS / 2, 5 * MS);
+    // What can be caught up: nothing at a full CPU, for one thread cannot run faster than that.
+    let idle_milli = (1000 - cpu_milli).max(0);
+    (enough, enough + 4 * enough * idle_milli / 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Spends in quanta whenever it may, for five seconds of virtual time; returns the CPU time got.
-    fn run_for_five_seconds(cpu_milli: u64, quantum: Duration) -> Duration {
-        let start = Instant::now();
-        let mut now = start;
-        let mut bucket = Bucket::new(cpu_milli, start);
+    const FIVE_SECONDS: Duration = Duration::from_secs(5);
+
+    /// Spends in quanta whenever it may, until `end` of virtual time; returns the CPU time got.
+    fn spin(bucket: &mut Bucket, now: &mut Instant, end: Instant, quantum: Duration) -> Duration {
         let mut got = Duration::ZERO;
-        while now < start + Duration::from_secs(5) {
-            bucket.fill(now);
+        while *now < end {
+            bucket.fill(*now);
             if bucket.is_dry() {
-                now += bucket.until_enough();
+                *now = end.min(*now + bucket.until_enough());
                 continue;
             }
-            now += quantum;
+            *now += quantum;
             got += quantum;
-            bucket.spend(u64::try_from(quantum.as_nanos()).unwrap(), now);
+            bucket.spend(u64::try_from(quantum.as_nanos()).unwrap(), *now);
         }
         got
+    }
+
+    #[track_caller]
+    fn assert_due(got: Duration, cpu_milli: u32, quantum: Duration) {
+        let got = got.as_secs_f64();
+        let due = FIVE_SECONDS.as_secs_f64() * f64::from(cpu_milli) / 1000.0;
+        // A quantum is never split, so at the end one may be owed or owing.
+        let slack = 0.01 * due + quantum.as_secs_f64();
+        assert!(
+            (got - due).abs() <= slack,
+            "{cpu_milli} m, {quantum:?}: {got} of {due}"
+        );
     }
 
     #[test]
@@ -125,16 +156,46 @@ mod tests {
         for cpu_milli in [10, 100, 250, 500, 900, 1000] {
             for quantum in [200, 700, 10_000] {
                 let quantum = Duration::from_micros(quantum);
-                let got = run_for_five_seconds(cpu_milli, quantum).as_secs_f64();
-                let due = 5.0 * f64::from(u32::try_from(cpu_milli).unwrap()) / 1000.0;
-                // A quantum is never split, so at the end one may be owed or owing.
-                let slack = 0.01 * due + quantum.as_secs_f64();
-                assert!(
-                    (got - due).abs() <= slack,
-                    "{cpu_milli} m, {quantum:?}: {got} of {due}"
-                );
+                let mut now = Instant::now();
+                let mut bucket = Bucket::new(u64::from(cpu_milli), now);
+                let end = now + FIVE_SECONDS;
+                let got = spin(&mut bucket, &mut now, end, quantum);
+                assert_due(got, cpu_milli, quantum);
             }
         }
+    }
+
+    #[test]
+    fn a_new_rate_counts_from_the_moment_on_at_which_it_was_set() {
+        let quantum = Duration::from_micros(500);
+        let mut now = Instant::now();
+        let mut bucket = Bucket::new(1000, now);
+        for cpu_milli in [1000, 100, 10, 750, 1, 1000] {
+            bucket.set_rate(u64::from(cpu_milli), now);
+            let end = now + FIVE_SECONDS;
+            let got = spin(&mut bucket, &mut now, end, quantum);
+            // What was in the bucket at the higher rate may still be spent: some milliseconds.
+            assert_due(got, cpu_milli, quantum + Duration::from_millis(6));
+        }
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_the_least_there_is() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1000, start);
+        bucket.set_rate(0, start);
+        bucket.spend(50_000_000, start);
+        assert!(bucket.until_enough() < Duration::from_secs(51));
+    }
+
+    #[test]
+    fn a_slower_bucket_holds_no_more_than_its_rate_lets_it() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(500, start);
+        bucket.fill(start + FIVE_SECONDS);
+        bucket.set_rate(10, start + FIVE_SECONDS);
+        bucket.spend(3_000_000, start + FIVE_SECONDS);
+        assert!(bucket.is_dry(), "15 ms were saved up, 3 ms are too many now");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) struct Share {
     pub(crate) cpu_milli: u64,
     /// Whether it may use CPU that nobody else wants.
     pub(crate) burst: bool,
+    /// Whether its CPU is somebody else's who does not use it now.
+    pub(crate) revocable: bool,
     /// Set if the bucket is kept in fuel: units that make up one second of CPU.
     pub(crate) fuel_per_second: Option<u64>,
 }
@@ -188,6 +190,13 @@ impl Job {
             && let (Some(shared), Some(&key)) = (self.shared.upgrade(), self.key.get())
         {
             shared.wake(key);
+        }
+    }
+
+    /// Lets the job use so much CPU from now on.
+    pub(crate) fn set_rate(self: &Arc<Self>, cpu_milli: u64) {
+        if let (Some(shared), Some(&key)) = (self.shared.upgrade(), self.key.get()) {
+            shared.set_rate(key, self, cpu_milli);
         }
     }
 

@@ -6,7 +6,8 @@
 //!    accepted a full CPU is always here, and nobody whose share can be caught up is put before it.
 //!    New jobs start here too, and so do those that are to be ended.
 //! 2. [`Lane::Entitled`]: there is credit.
-//! 3. [`Lane::Burst`]: no credit, but leave to use what nobody else wants.
+//! 3. [`Lane::Spare`]: no credit, but leave to use what nobody else wants; or credit, but for CPU that is
+//!    somebody else's and can be taken back.
 //!
 //! Within a lane the order is virtual time (stride scheduling): of frameworks, each weighing the same,
 //! so that a thousand jobs of one do not outvote one job of another; then of that framework's jobs,
@@ -29,10 +30,10 @@ pub(crate) type Key = usize;
 enum Lane {
     Owed,
     Entitled,
-    Burst,
+    Spare,
 }
 
-const LANES: [Lane; 3] = [Lane::Owed, Lane::Entitled, Lane::Burst];
+const LANES: [Lane; 3] = [Lane::Owed, Lane::Entitled, Lane::Spare];
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,7 @@ struct Entry {
     place: Place,
     bucket: Bucket,
     burst: bool,
+    revocable: bool,
     /// Whether the next quantum is not taken from the bucket: it is CPU that nobody wanted.
     gratis: bool,
     /// Goes first whatever its bucket says: it is new, or it is to be ended.
@@ -104,6 +106,7 @@ pub(crate) struct Admission {
     pub(crate) framework: FrameworkId,
     pub(crate) cpu_milli: u64,
     pub(crate) burst: bool,
+    pub(crate) revocable: bool,
 }
 
 impl Queue {
@@ -116,6 +119,7 @@ impl Queue {
             place: Place::Idle,
             bucket: Bucket::new(admission.cpu_milli, now),
             burst: admission.burst,
+            revocable: admission.revocable,
             gratis: false,
             urgent: true,
             virtual_ns: 0,
@@ -157,18 +161,32 @@ impl Queue {
 
     /// A job is to be polled very soon, whatever its bucket says; an idle one has to be woken as well.
     pub(crate) fn hurry(&mut self, key: Key, job: &Arc<Job>, now: Instant) {
-        // The key may have passed on to another job.
-        let Some(entry) = self
-            .entries
-            .get_mut(key)
-            .filter(|entry| Arc::ptr_eq(&entry.job, job))
-        else {
+        let Some(entry) = self.entry_of(key, job) else {
             return;
         };
         entry.urgent = true;
         if matches!(entry.place, Place::Lane(_) | Place::Parked) {
             self.put(key, now);
         }
+    }
+
+    /// A job may use so much CPU from now on.
+    pub(crate) fn set_rate(&mut self, key: Key, job: &Arc<Job>, cpu_milli: u64, now: Instant) {
+        let Some(entry) = self.entry_of(key, job) else {
+            return;
+        };
+        entry.bucket.set_rate(cpu_milli, now);
+        entry.weight = cpu_milli.max(1);
+        // Its alarm stands for what the old rate would have brought.
+        if matches!(entry.place, Place::Lane(_) | Place::Parked) {
+            self.put(key, now);
+        }
+    }
+
+    /// The entry of a job, whose key may have passed on to another one.
+    fn entry_of(&mut self, key: Key, job: &Arc<Job>) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(key);
+        entry.filter(|entry| Arc::ptr_eq(&entry.job, job))
     }
 
     /// The next job to poll.
@@ -185,7 +203,7 @@ impl Queue {
         self.move_to(key, Place::Running, None);
         let entry = &mut self.entries[key];
         entry.urgent = false;
-        entry.gratis = lane == Lane::Burst;
+        entry.gratis = lane == Lane::Spare && !entry.revocable;
         Some((key, entry.job.clone()))
     }
 
@@ -267,12 +285,16 @@ impl Queue {
         entry.bucket.fill(now);
         let bucket = &entry.bucket;
         let soon = |wait: Duration| Some(now + wait.max(Duration::from_micros(1)));
-        let (place, alarm) = if entry.urgent || (bucket.is_full() && !bucket.is_dry()) {
+        let (place, alarm) = if entry.urgent {
+            (Place::Lane(Lane::Owed), None)
+        } else if entry.revocable && !bucket.is_dry() {
+            (Place::Lane(Lane::Spare), None)
+        } else if bucket.is_full() && !bucket.is_dry() {
             (Place::Lane(Lane::Owed), None)
         } else if !bucket.is_dry() {
             (Place::Lane(Lane::Entitled), soon(bucket.until_full()))
-        } else if entry.burst {
-            (Place::Lane(Lane::Burst), soon(bucket.until_enough()))
+        } else if entry.burst && !entry.revocable {
+            (Place::Lane(Lane::Spare), soon(bucket.until_enough()))
         } else {
             (Place::Parked, soon(bucket.until_enough()))
         };

@@ -88,6 +88,7 @@ impl GuestThreads {
                 framework,
                 cpu_milli: share.cpu_milli,
                 burst: share.burst,
+                revocable: share.revocable,
             };
             let key = queue.admit(admission, now);
             job.key.get_or_init(|| key);
@@ -127,6 +128,10 @@ impl Shared {
 
     pub(super) fn hurry(&self, key: Key, job: &Arc<Job>) {
         self.with_queue(|queue, now| queue.hurry(key, job, now));
+    }
+
+    pub(super) fn set_rate(&self, key: Key, job: &Arc<Job>, cpu_milli: u64) {
+        self.with_queue(|queue, now| queue.set_rate(key, job, cpu_milli, now));
     }
 
     /// Changes the queue from outside, and calls a thread if there is work for it.

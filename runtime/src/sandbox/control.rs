@@ -8,7 +8,7 @@ use nesos_types::limits::Usage;
 use nesos_types::task::TaskReason;
 use tokio::task::AbortHandle;
 
-use crate::cpu::{Job, Meter};
+use crate::cpu::{Bucket, Job, Meter};
 
 /// Why a sandbox is to end before its guest does.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Control {
     pub(crate) meter: Arc<Meter>,
+    /// What a guest on threads of its own pays from; another's bucket is in the queue.
+    pub(crate) own_bucket: Arc<Mutex<Bucket>>,
     job: OnceLock<Arc<Job>>,
     started: OnceLock<Instant>,
     /// Wall-clock time from start to end; zero while it runs.
@@ -43,9 +45,11 @@ struct Orders {
 }
 
 impl Control {
-    pub(crate) fn new(io: tokio::runtime::Handle) -> Self {
+    pub(crate) fn new(io: tokio::runtime::Handle, cpu_milli: u64) -> Self {
+        let bucket = Bucket::new(cpu_milli, Instant::now());
         Self {
             meter: Arc::default(),
+            own_bucket: Arc::new(Mutex::new(bucket)),
             job: OnceLock::new(),
             started: OnceLock::new(),
             final_wall_ns: AtomicU64::new(0),
@@ -60,6 +64,16 @@ impl Control {
         let job = self.job.get_or_init(|| job);
         if self.is_dropped() {
             job.hurry();
+        }
+    }
+
+    /// Lets the guest use so much CPU from now on, wherever its bucket is.
+    pub(crate) fn set_cpu(&self, cpu_milli: u64) {
+        let own = self.own_bucket.lock();
+        own.unwrap_or_else(PoisonError::into_inner)
+            .set_rate(cpu_milli, Instant::now());
+        if let Some(job) = self.job.get() {
+            job.set_rate(cpu_milli);
         }
     }
 

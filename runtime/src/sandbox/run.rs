@@ -15,7 +15,7 @@ use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
 use crate::limits::{Bytes, MemoryAccount};
 use crate::program::{Command, Ended, Kind, Program, Programs, launch_failed};
-use crate::threads::{Team, ThreadedModule};
+use crate::threads::{Account, Team, ThreadedModule};
 use crate::wasi::{WasiError, WasiSpec, default_max_files, p1};
 
 use super::{Control, Observer, Order, SandboxSpec};
@@ -161,8 +161,11 @@ async fn live_threads(
     mut launch: Launch<'_>,
 ) -> Result<Exit, Box<Exit>> {
     let world = p1::Ctx::new(wasi).map_err(no_world)?;
-    let meter = launch.control.meter.clone();
-    let team = Team::new(module, launch.task, world, meter).map_err(launch_failed)?;
+    let account = Account {
+        meter: launch.control.meter.clone(),
+        bucket: launch.control.own_bucket.clone(),
+    };
+    let team = Team::new(module, launch.task, world, account).map_err(launch_failed)?;
     launch.begin()?;
     // Whatever happens, no thread outlives this.
     let threads = team.start();

@@ -43,14 +43,16 @@ pub(super) fn drive<F: Future>(team: &Team, future: F) -> Option<F::Output> {
 
 /// How long to wait for credit, if there is none.
 fn credit_in(team: &Team) -> Option<Duration> {
-    let mut bucket = team.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+    let bucket = team.account.bucket.lock();
+    let mut bucket = bucket.unwrap_or_else(PoisonError::into_inner);
     bucket.fill(Instant::now());
     bucket.is_dry().then(|| bucket.until_enough())
 }
 
 fn pay(team: &Team, cpu_ns: u64) {
-    team.meter.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
-    let mut bucket = team.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+    team.account.meter.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    let bucket = team.account.bucket.lock();
+    let mut bucket = bucket.unwrap_or_else(PoisonError::into_inner);
     bucket.spend(cpu_ns, Instant::now());
 }
 

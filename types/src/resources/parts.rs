@@ -83,6 +83,32 @@ impl Resources {
             .filter_map(|(claim, part)| Some((claim.volume.as_ref()?, part.disk_bytes)))
     }
 
+    /// How much CPU among this is revocable, in thousandths of a core.
+    #[must_use]
+    pub fn revocable_cpu_milli(&self) -> u64 {
+        let parts = self.parts().filter(|(claim, _)| claim.revocable);
+        parts.map(|(_, part)| part.cpu_milli).sum()
+    }
+
+    /// The same with its CPU revocable: what a task that others may push aside asks for. CPU that something
+    /// sets apart already stays what it is.
+    ///
+    /// ```
+    /// use nesos_types::resources::Resources;
+    /// let task = Resources::new(500, 64 << 20).with_revocable_cpu();
+    /// assert_eq!((task.cpu_milli, task.revocable_cpu_milli()), (0, 500));
+    /// ```
+    #[must_use]
+    pub fn with_revocable_cpu(mut self) -> Self {
+        let cpu_milli = std::mem::take(&mut self.cpu_milli);
+        let revocable = Self::claimed(Claim::revocable(), Self::new(cpu_milli, 0));
+        match self.checked_add(&revocable) {
+            Some(sum) => sum,
+            // More than 64 bits of it.
+            None => Self { cpu_milli, ..self },
+        }
+    }
+
     /// All of it as if nothing were set apart. What is beyond 64 bits is capped, an item that is there
     /// twice is there once: on one agent neither can be.
     #[must_use]
