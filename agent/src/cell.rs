@@ -10,6 +10,7 @@ mod directory;
 mod launcher;
 mod ledger;
 mod lifetime;
+mod measuring;
 mod outbox;
 mod process;
 mod reporter;

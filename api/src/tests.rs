@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::bundle::Digest;
-use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport, SandboxVolume};
+use nesos_types::cell::{
+    CellCommand, CellEvent, CpuSample, SandboxLaunch, SandboxReport, SandboxVolume,
+};
 use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId, VolumeId};
@@ -390,6 +392,13 @@ fn cell_messages_survive_the_wire() {
             key: key(),
             sequence: 2,
         },
+        CellCommand::Throttle {
+            key: key(),
+            cpu_milli: 10,
+        },
+        CellCommand::MeasureUsage {
+            interval: Duration::from_millis(1500),
+        },
         CellCommand::Retire,
     ]);
     survives::<CellEvent, v1::CellEvent>(vec![
@@ -405,6 +414,13 @@ fn cell_messages_survive_the_wire() {
             key: key(),
             sequence: 1,
             status: status(),
+        },
+        CellEvent::Usage {
+            at: Time::from_micros(7),
+            samples: vec![CpuSample {
+                key: key(),
+                cpu_ns: 8,
+            }],
         },
     ]);
 }

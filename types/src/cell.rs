@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ids::TaskKey;
 use crate::task::{SharedTask, TaskState, TaskStatus};
+use crate::time::Time;
 
 /// Everything that a cell needs to start a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,19 @@ pub enum CellCommand {
         /// The newest safe status' number.
         sequence: u32,
     },
+    /// Let a sandbox use so much CPU from now on, whatever its task accepted.
+    Throttle {
+        /// The task.
+        key: TaskKey,
+        /// Thousandths of a core; what the task accepted undoes it.
+        cpu_milli: u64,
+    },
+    /// Say now, and then at this interval, what CPU time the sandboxes have used. Holds for this connection
+    /// only; a later one replaces it, and zero stops it.
+    MeasureUsage {
+        /// How often.
+        interval: Duration,
+    },
     /// End when the last sandbox is gone.
     Retire,
 }
@@ -86,6 +100,23 @@ pub enum CellEvent {
         /// The status.
         status: TaskStatus,
     },
+    /// What the sandboxes that have not ended have used so far. Said only while the agent has asked for
+    /// it; neither acknowledged nor repeated.
+    Usage {
+        /// When it was read, by the cell's clock.
+        at: Time,
+        /// One for each sandbox, in no order.
+        samples: Vec<CpuSample>,
+    },
+}
+
+/// The CPU time of one sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuSample {
+    /// The task.
+    pub key: TaskKey,
+    /// Nanoseconds since its start; zero before it.
+    pub cpu_ns: u64,
 }
 
 /// One sandbox of a cell, as told to an agent that has come back: live ones, and ended ones whose

@@ -20,6 +20,7 @@ use crate::launch::Queues;
 use crate::registration::Registration;
 use crate::sandboxes::{SandboxDir, Sandboxes};
 use crate::set_apart::taken_by;
+use crate::slack::Slack;
 use crate::stats::Stats;
 use crate::tasks::{Stage, Task, Tasks};
 
@@ -47,6 +48,7 @@ pub struct Agent {
     pub(crate) used: Resources,
     /// What the master has set apart here at run time.
     pub(crate) set_apart: Resources,
+    pub(crate) slack: Slack,
     pub(crate) journal: Journal,
     pub(crate) deadlines: Deadlines,
     pub(crate) drain_at: Option<Time>,
@@ -86,6 +88,7 @@ impl Agent {
             sandboxes: Sandboxes::default(),
             used: Resources::default(),
             set_apart: record.set_apart.clone(),
+            slack: Slack::default(),
             journal: Journal::default(),
             deadlines: Deadlines::default(),
             drain_at: None,
@@ -167,6 +170,7 @@ impl Agent {
                     self.sandboxes.sweep_at = None;
                     self.sweep_sandboxes(now, out);
                 }
+                Timer::Review => self.on_review(now, out),
                 Timer::Drain => self.on_drain_due(out),
             }
         }

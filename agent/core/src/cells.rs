@@ -16,6 +16,7 @@ use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::CellId;
 use crate::set_apart::taken_by;
+use crate::slack::why_ended;
 use crate::tasks::{Stage, Task, TaskHandle};
 
 /// How far a cell is.
@@ -140,6 +141,11 @@ impl Cells {
         }
     }
 
+    /// Whether there is a cell that listens.
+    pub(crate) fn any_listens(&self) -> bool {
+        self.table.values().any(Cell::is_listening)
+    }
+
     /// Whether every cell of an earlier agent process has spoken or was given up.
     pub(crate) fn all_met(&self) -> bool {
         self.table
@@ -177,6 +183,7 @@ impl Agent {
                 sequence,
                 status,
             } => self.on_cell_update(now, id, key, sequence, status, out),
+            CellEvent::Usage { at, samples } => self.on_usage(now, id, at, samples),
         }
     }
 
@@ -205,6 +212,7 @@ impl Agent {
             cell.state = CellState::Connected;
         }
         self.compare(now, id, sandboxes, adopting, out);
+        self.lend_from_cell(now, id, adopting, out);
         self.rest_cell(now, id);
         self.pump_all(now, out);
         self.check_recovered(now, out);
@@ -522,6 +530,9 @@ fn correct(task: &Task, mut status: TaskStatus) -> Option<TaskStatus> {
         | (TaskState::Killed, None | Some(TaskReason::KillRequested)) => {
             status.state = TaskState::Killed;
             status.reason = Some(kill.reason);
+            if let Some(why) = why_ended(task, kill.reason) {
+                why.clone_into(&mut status.message);
+            }
             Some(status)
         }
         _ => Some(status),

@@ -42,6 +42,29 @@ pub struct AgentConfig {
     pub sandbox_keep_count: usize,
     /// How many bytes directories of ended tasks may hold together.
     pub sandbox_keep_bytes: u64,
+    /// Whether and how CPU that tasks have accepted and do not use is lent to others.
+    pub oversubscription: Option<Oversubscription>,
+}
+
+/// How unused CPU is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oversubscription {
+    /// How often usage is measured, and decided upon.
+    pub interval: Duration,
+    /// How much of what it has accepted a task keeps beyond what it uses, in hundredths.
+    pub margin_percent: u64,
+    /// How long there may be less than was lent before tasks are ended for it.
+    pub patience: Duration,
+}
+
+impl Default for Oversubscription {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(1),
+            margin_percent: 10,
+            patience: Duration::from_secs(10),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -66,6 +89,7 @@ impl AgentConfig {
             sandbox_keep: Duration::from_secs(7 * 24 * 3600),
             sandbox_keep_count: 10_000,
             sandbox_keep_bytes: 4 << 30,
+            oversubscription: None,
         }
     }
 }

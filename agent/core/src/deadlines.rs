@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     CellIdle(CellId),
     /// Collect directories of ended tasks.
     Sandboxes,
+    /// See how much CPU is unused, and whether that is enough for those who borrow it.
+    Review,
     /// The grace of a shutdown is over.
     Drain,
 }

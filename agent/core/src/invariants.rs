@@ -27,6 +27,7 @@ impl Agent {
         self.check_cells();
         self.check_deadlines();
         self.check_journal();
+        self.check_slack();
         self.sandboxes.check_invariants();
     }
 
@@ -127,6 +128,7 @@ impl Agent {
         let mut expect = |at: Option<Time>, timer| expected.extend(at.map(|at| (at, timer)));
         expect(self.master.due_at, Timer::Master);
         expect(self.drain_at, Timer::Drain);
+        expect(self.slack.review_at, Timer::Review);
         expect(self.sandboxes.sweep_at, Timer::Sandboxes);
         for (handle, task) in self.tasks.iter() {
             expect(task.repeat_at, Timer::Repeat(handle));

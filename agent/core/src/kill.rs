@@ -9,6 +9,7 @@ use nesos_types::time::Time;
 
 use crate::agent::Agent;
 use crate::decision::Decisions;
+use crate::slack::why_ended;
 use crate::tasks::{Kill, Stage, TaskHandle};
 
 impl Agent {
@@ -45,7 +46,8 @@ impl Agent {
                     TaskReason::KillRequested => TaskReason::KilledDuringLaunch,
                     other => other,
                 };
-                let message = "the task was killed before its guest started";
+                let message = why_ended(&self.tasks[handle], reason)
+                    .unwrap_or("the task was killed before its guest started");
                 self.lose(now, handle, TaskState::Killed, reason, message, out);
             }
             Stage::Launched => self.kill_guest(now, handle, grace, reason, out),

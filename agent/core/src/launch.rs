@@ -65,6 +65,10 @@ impl Agent {
             .map_err(|(reason, why)| (TaskState::Error, reason, why))?;
         self.validate_volumes(info)
             .map_err(|(reason, why)| (TaskState::Dropped, reason, why))?;
+        if info.resources.revocable_cpu_milli() > 0 && self.config.oversubscription.is_none() {
+            let why = "this agent lends no CPU that others have accepted".to_owned();
+            return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
+        }
         let used = self.used.checked_add(&taken_by(info));
         let Some(used) = used.filter(|used| self.config.info.resources.covers(used)) else {
             let why = format!(
@@ -216,6 +220,7 @@ impl Agent {
     /// The launch of a task never reached its cell: it is to be launched again.
     pub(crate) fn wait_again(&mut self, handle: TaskHandle, out: &mut Decisions) {
         self.tasks[handle].stage = Stage::Waiting;
+        self.tasks[handle].throttle = None;
         self.touch(handle);
         self.enqueue(handle, out);
     }

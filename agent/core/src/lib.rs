@@ -23,6 +23,7 @@ mod reconcile;
 mod registration;
 mod sandboxes;
 mod set_apart;
+mod slack;
 mod snapshot;
 mod stats;
 mod statuses;
@@ -31,7 +32,7 @@ mod updates;
 mod validate;
 
 pub use agent::Agent;
-pub use config::AgentConfig;
+pub use config::{AgentConfig, Oversubscription};
 pub use decision::{Decisions, Effect, Stopped};
 pub use event::{BundleKey, CellId, Event};
 pub use sandboxes::SandboxDir;

@@ -195,6 +195,7 @@ impl Agent {
         self.master.silence = ping_interval * self.config.missed_pings;
         self.await_master(now + self.master.silence);
         self.resume_updates(now, out);
+        self.report_slack_anew(out);
     }
 
     /// A new name: statuses that have not been heard are to carry it.

@@ -17,6 +17,8 @@ pub struct Stats {
     pub tasks_failed: u64,
     /// Tasks that were killed.
     pub tasks_killed: u64,
+    /// Tasks that were ended because others needed the CPU that they had borrowed.
+    pub tasks_preempted: u64,
     /// Tasks that were lost without a report of their own.
     pub tasks_gone: u64,
     /// Tasks that were taken over from a cell because the checkpoint did not have them.

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::checkpoint::TaskRecord;
 use crate::event::{BundleKey, CellId};
+use crate::slack::Samples;
 use crate::updates::UpdateStream;
 
 /// A task's place in the table; used again after the task is gone.
@@ -58,6 +59,10 @@ pub(crate) struct Task {
     pub(crate) answer: bool,
     pub(crate) updates: UpdateStream,
     pub(crate) repeat_at: Option<Time>,
+    /// What it has used lately, where CPU is lent and this is not a task that borrows it.
+    pub(crate) samples: Option<Box<Samples>>,
+    /// The thousandths of a core that it may use for now, if not all that it accepted.
+    pub(crate) throttle: Option<u64>,
     /// The newest of the cell's statuses that was taken, that is durable, that was acknowledged.
     pub(crate) cell_sequence: u32,
     pub(crate) safe_sequence: u32,
@@ -84,6 +89,8 @@ impl Task {
             answer: false,
             updates: UpdateStream::default(),
             repeat_at: None,
+            samples: None,
+            throttle: None,
             cell_sequence: 0,
             safe_sequence: 0,
             dirty: false,

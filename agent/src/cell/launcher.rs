@@ -1,4 +1,4 @@
-//! What a cell needs of the runtime: to start guests and to end them.
+//! What a cell needs of the runtime: to start guests, to slow them down and to end them.
 //!
 //! A trait, so that the table of sandboxes is tested without a guest.
 
@@ -10,7 +10,7 @@ use nesos_types::task::TaskReason;
 
 /// Starts guests.
 pub(super) trait Launcher: Send + Sync + 'static {
-    /// Ends a guest that was started.
+    /// A hold on a guest that was started.
     type Guest: Guest;
     /// Starts a guest. Returns at once; the observer is told what becomes of it.
     fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Self::Guest;
@@ -20,6 +20,10 @@ pub(super) trait Launcher: Send + Sync + 'static {
 pub(super) trait Guest: Clone + Send + Sync + 'static {
     /// Asks the guest to end, and drops it after the grace.
     fn kill(&self, kill: &Kill);
+    /// Lets the guest use so many thousandths of a core from now on.
+    fn set_cpu(&self, cpu_milli: u64);
+    /// CPU time that the guest has used, in nanoseconds.
+    fn cpu_ns(&self) -> u64;
 }
 
 /// That a guest is to end, and why.
@@ -51,6 +55,14 @@ impl Launcher for Runtime {
 impl Guest for Sandbox {
     fn kill(&self, kill: &Kill) {
         Self::kill(self, kill.grace, kill.reason, kill.message);
+    }
+
+    fn set_cpu(&self, cpu_milli: u64) {
+        Self::set_cpu(self, cpu_milli);
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        Self::cpu_ns(self)
     }
 }
 

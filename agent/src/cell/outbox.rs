@@ -68,11 +68,13 @@ impl Outbox {
         }
     }
 
-    /// Takes note that a connection has ended.
-    pub(super) fn disconnect(&self, number: u64) {
-        self.lock()
+    /// Takes note that a connection has ended; answers whether it was the one in use.
+    pub(super) fn disconnect(&self, number: u64) -> bool {
+        let mut state = self.lock();
+        let ended = state
             .current
             .take_if(|connection| connection.number == number);
+        ended.is_some()
     }
 
     /// Ends the current connection once everything that was sent on it has left.

@@ -1,5 +1,5 @@
-//! The table of a cell's sandboxes: launched in the order of their commands, killed, reported on until
-//! everything about them is acknowledged.
+//! The table of a cell's sandboxes: launched in the order of their commands, slowed down, measured, killed,
+//! reported on until everything about them is acknowledged.
 //!
 //! It does not know what a guest is: a [`Launcher`] starts them, and tells a [`Reporter`] what becomes
 //! of them on threads of its own. Nothing in here waits.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
 use nesos_runtime::Stdin;
-use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch};
+use nesos_types::cell::{CellCommand, CellEvent, CpuSample, SandboxLaunch};
 use nesos_types::ids::TaskKey;
 use nesos_types::task::{StatusSource, Stdio, TaskReason, TaskState, TaskStatus};
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::directory;
 use super::launcher::{Guest, GuestIo, Kill, Launcher, spec};
 use super::ledger::Ledger;
+use super::measuring::Measuring;
 use super::outbox::{Outbox, Session};
 use super::reporter::Reporter;
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ pub(super) struct Sandboxes<L: Launcher> {
     /// How many have not ended.
     live: AtomicUsize,
     outbox: Outbox,
+    measuring: Measuring,
     /// The agent wants the cell to end when the last sandbox is gone.
     retiring: AtomicBool,
     /// The cell is about to end: nothing is launched any more.
@@ -52,6 +54,8 @@ pub(super) struct Sandboxes<L: Launcher> {
 struct Entry<G> {
     ledger: Ledger,
     stage: Stage<G>,
+    /// What it may use in place of what its task accepted, for a guest that has yet to start.
+    throttle: Option<u64>,
 }
 
 enum Stage<G> {
@@ -92,6 +96,7 @@ impl<L: Launcher> Sandboxes<L> {
             table: DashMap::new(),
             live: AtomicUsize::new(0),
             outbox: Outbox::default(),
+            measuring: Measuring::default(),
             retiring: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             changed: Notify::new(),
@@ -112,6 +117,12 @@ impl<L: Launcher> Sandboxes<L> {
                 },
             ),
             CellCommand::Acknowledge { key, sequence } => self.on_acknowledge(&key, sequence),
+            CellCommand::Throttle { key, cpu_milli } => self.on_throttle(&key, cpu_milli),
+            CellCommand::MeasureUsage { interval } => {
+                let sandboxes = self.clone();
+                self.measuring
+                    .repeat(interval, move || sandboxes.report_usage());
+            }
             CellCommand::Retire => {
                 self.retiring.store(true, Ordering::SeqCst);
                 self.changed.notify_one();
@@ -128,13 +139,11 @@ impl<L: Launcher> Sandboxes<L> {
         let ledger = Ledger::new(launch.task.clone());
         match launch.task.stdio {
             _ if self.closing.load(Ordering::SeqCst) => {
-                let stage = Stage::Starting(None);
-                drop(slot.insert(Entry { ledger, stage }));
+                drop(slot.insert(Entry::new(ledger, Stage::Starting(None))));
                 self.fail_launch(&key, "the cell is ending");
             }
             Stdio::Retained => {
-                let stage = Stage::Starting(None);
-                drop(slot.insert(Entry { ledger, stage }));
+                drop(slot.insert(Entry::new(ledger, Stage::Starting(None))));
                 self.start_retained(*launch);
             }
             Stdio::Attached => {
@@ -142,7 +151,7 @@ impl<L: Launcher> Sandboxes<L> {
                     launch,
                     _patience: self.be_patient_with_client_of(key),
                 };
-                drop(slot.insert(Entry { ledger, stage }));
+                drop(slot.insert(Entry::new(ledger, stage)));
                 self.attachable.notify_waiters();
             }
         }
@@ -209,6 +218,9 @@ impl<L: Launcher> Sandboxes<L> {
             };
             let kept = kept.take();
             entry.stage = Stage::Started(guest.clone());
+            if let Some(cpu_milli) = entry.throttle {
+                guest.set_cpu(cpu_milli);
+            }
             kept
         });
         if let Some(kill) = kept {
@@ -238,6 +250,30 @@ impl<L: Launcher> Sandboxes<L> {
             }
             Stage::Ended => {}
         }
+    }
+
+    fn on_throttle(&self, key: &TaskKey, cpu_milli: u64) {
+        let Some(mut entry) = self.table.get_mut(key) else {
+            return;
+        };
+        match &entry.stage {
+            Stage::Started(guest) => guest.set_cpu(cpu_milli),
+            Stage::Waiting { .. } | Stage::Starting(_) => entry.throttle = Some(cpu_milli),
+            Stage::Ended => {}
+        }
+    }
+
+    /// Tells the agent, if it is there, what the guests have used so far.
+    fn report_usage(&self) {
+        let at = self.clock.now();
+        let live = self.table.iter();
+        let live = live.filter(|entry| !entry.ledger.has_ended());
+        let samples = live.map(|entry| CpuSample {
+            key: entry.key().clone(),
+            cpu_ns: entry.cpu_ns(),
+        });
+        let samples = samples.collect();
+        self.outbox.send(&CellEvent::Usage { at, samples });
     }
 
     fn on_acknowledge(&self, key: &TaskKey, sequence: u32) {
@@ -289,6 +325,8 @@ impl<L: Launcher> Sandboxes<L> {
 
     /// Opens a conversation with the agent; an older one is over.
     pub(super) fn connect(&self) -> Session {
+        // Whether the one that comes wants to know of usage, it has yet to say.
+        self.measuring.stop();
         let session = self.outbox.connect(|| self.opening());
         self.changed.notify_one();
         session
@@ -309,7 +347,9 @@ impl<L: Launcher> Sandboxes<L> {
 
     /// Takes note that a conversation has ended.
     pub(super) fn disconnect(&self, session: u64) {
-        self.outbox.disconnect(session);
+        if self.outbox.disconnect(session) {
+            self.measuring.stop();
+        }
         self.changed.notify_one();
     }
 
@@ -374,7 +414,22 @@ impl<L: Launcher> Sandboxes<L> {
     }
 }
 
-impl<G> Entry<G> {
+impl<G: Guest> Entry<G> {
+    fn new(ledger: Ledger, stage: Stage<G>) -> Self {
+        Self {
+            ledger,
+            stage,
+            throttle: None,
+        }
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        match &self.stage {
+            Stage::Started(guest) => guest.cpu_ns(),
+            Stage::Waiting { .. } | Stage::Starting(_) | Stage::Ended => 0,
+        }
+    }
+
     /// Why nobody can attach to this task.
     fn occupied_seat(&self) -> Seat {
         if self.ledger.has_ended() {

@@ -23,6 +23,7 @@ use super::sandboxes::{Sandboxes, Seat};
 struct Stage {
     guests: Arc<Mutex<Vec<Actor>>>,
     kills: Arc<Mutex<Vec<(TaskId, Kill)>>>,
+    rates: Arc<Mutex<Vec<(TaskId, u64)>>>,
 }
 
 struct Actor {
@@ -34,6 +35,7 @@ struct Actor {
 struct Handle {
     task: TaskId,
     kills: Arc<Mutex<Vec<(TaskId, Kill)>>>,
+    rates: Arc<Mutex<Vec<(TaskId, u64)>>>,
 }
 
 impl Launcher for Stage {
@@ -45,8 +47,11 @@ impl Launcher for Stage {
             observer,
         };
         self.guests.lock().expect("not poisoned").push(actor);
-        let kills = self.kills.clone();
-        Handle { task, kills }
+        Handle {
+            task,
+            kills: self.kills.clone(),
+            rates: self.rates.clone(),
+        }
     }
 }
 
@@ -54,6 +59,15 @@ impl Guest for Handle {
     fn kill(&self, kill: &Kill) {
         let kill = (self.task.clone(), kill.clone());
         self.kills.lock().expect("not poisoned").push(kill);
+    }
+
+    fn set_cpu(&self, cpu_milli: u64) {
+        let rate = (self.task.clone(), cpu_milli);
+        self.rates.lock().expect("not poisoned").push(rate);
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        5
     }
 }
 
@@ -156,6 +170,14 @@ fn heard(session: &mut Session) -> Vec<String> {
                     let reason = reason.unwrap_or_default();
                     format!("{} {sequence} {}{reason}", key.task, status.state)
                 }
+                CellEvent::Usage { samples, .. } => {
+                    let mut used: Vec<String> = samples
+                        .iter()
+                        .map(|sample| format!(" {}:{}", sample.key.task, sample.cpu_ns))
+                        .collect();
+                    used.sort();
+                    format!("used{}", used.concat())
+                }
             },
         )
         .collect()
@@ -226,6 +248,81 @@ async fn a_kill_reaches_the_guest() {
     assert_eq!(kills.len(), 1);
     assert_eq!(kills[0].0, key("a").task);
     assert_eq!(kills[0].1.reason, TaskReason::KillRequested);
+}
+
+fn throttle(task: &str, cpu_milli: u64) -> CellCommand {
+    CellCommand::Throttle {
+        key: key(task),
+        cpu_milli,
+    }
+}
+
+#[tokio::test]
+async fn a_throttle_reaches_the_guest_even_if_it_starts_later() {
+    let (stage, cell) = cell();
+    cell.on_command(throttle("later", 10));
+    for (task, stdio) in [("now", Stdio::Retained), ("later", Stdio::Attached)] {
+        cell.on_command(launch(task, stdio));
+        cell.on_command(throttle(task, 20));
+    }
+    let Seat::Free(launch) = cell.take_seat(&key("later")) else {
+        panic!("the seat is taken");
+    };
+    cell.on_command(throttle("later", 30));
+    cell.start(*launch, io());
+    cell.on_command(throttle("later", 40));
+    let rates = stage.rates.lock().expect("not poisoned");
+    let rates = rates.iter().map(|(task, rate)| (task.as_str(), *rate));
+    let rates: Vec<_> = rates.collect();
+    let expected = [("now", 20), ("later", 30), ("later", 40)];
+    assert_eq!(rates, expected);
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn measure(seconds: u64) -> CellCommand {
+    let interval = Duration::from_secs(seconds);
+    CellCommand::MeasureUsage { interval }
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_told_while_the_agent_wants_to_know() {
+    let (stage, cell) = cell();
+    let mut session = cell.connect();
+    for task in ["a", "b"] {
+        cell.on_command(launch(task, Stdio::Retained));
+    }
+    cell.on_command(launch("waits", Stdio::Attached));
+    stage.exit(1);
+    assert_eq!(heard(&mut session), ["hello", "b 1 finished Exited"]);
+    pass(5).await;
+    assert_eq!(heard(&mut session), [""; 0]);
+    cell.on_command(measure(2));
+    pass(5).await;
+    assert_eq!(heard(&mut session), ["used a:5 waits:0"; 3]);
+    cell.on_command(measure(0));
+    pass(5).await;
+    assert_eq!(heard(&mut session), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wish_to_know_of_usage_ends_with_its_connection() {
+    let (_stage, cell) = cell();
+    let older = cell.connect();
+    cell.on_command(measure(1));
+    let mut session = cell.connect();
+    pass(3).await;
+    assert_eq!(heard(&mut session), ["hello"]);
+    cell.on_command(measure(2));
+    cell.disconnect(older.number);
+    pass(1).await;
+    assert_eq!(heard(&mut session), ["used"]);
+    cell.disconnect(session.number);
+    let mut next = cell.connect();
+    pass(3).await;
+    assert_eq!(heard(&mut next), ["hello"]);
 }
 
 #[tokio::test]

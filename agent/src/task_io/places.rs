@@ -98,7 +98,7 @@ impl TaskPlaces {
                 }
             }
             CellEvent::Update { key, status, .. } if status.state.is_terminal() => self.end(key),
-            CellEvent::Update { .. } => {}
+            CellEvent::Update { .. } | CellEvent::Usage { .. } => {}
         }
     }
 

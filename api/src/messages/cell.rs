@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch, SandboxReport, SandboxVolume};
+use nesos_types::cell::{
+    CellCommand, CellEvent, CpuSample, SandboxLaunch, SandboxReport, SandboxVolume,
+};
 use nesos_types::ids::TaskKey;
 use nesos_types::task::TaskInfo;
+use nesos_types::time::Time;
 
 use crate::common::to_micros;
 use crate::task::{state, state_number};
@@ -28,6 +31,13 @@ impl From<&CellCommand> for v1::CellCommand {
                     sequence: *sequence,
                 })
             }
+            CellCommand::Throttle { key, cpu_milli } => Command::Throttle(v1::ThrottleSandbox {
+                key: Some(key.into()),
+                cpu_milli: *cpu_milli,
+            }),
+            CellCommand::MeasureUsage { interval } => Command::MeasureUsage(v1::MeasureUsage {
+                interval_us: to_micros(*interval),
+            }),
             CellCommand::Retire => Command::Retire(v1::Retire {}),
         };
         Self {
@@ -52,6 +62,13 @@ impl TryFrom<v1::CellCommand> for CellCommand {
             Command::Acknowledge(command) => Self::Acknowledge {
                 key: required("key", command.key)?.try_into()?,
                 sequence: command.sequence,
+            },
+            Command::Throttle(command) => Self::Throttle {
+                key: required("key", command.key)?.try_into()?,
+                cpu_milli: command.cpu_milli,
+            },
+            Command::MeasureUsage(command) => Self::MeasureUsage {
+                interval: Duration::from_micros(command.interval_us),
             },
             Command::Retire(v1::Retire {}) => Self::Retire,
         })
@@ -124,6 +141,10 @@ impl From<&CellEvent> for v1::CellEvent {
                 sequence: *sequence,
                 status: Some(status.into()),
             }),
+            CellEvent::Usage { at, samples } => Event::Usage(v1::CellUsage {
+                at_us: at.as_micros(),
+                samples: samples.iter().map(Into::into).collect(),
+            }),
         };
         Self { event: Some(event) }
     }
@@ -151,6 +172,29 @@ impl TryFrom<v1::CellEvent> for CellEvent {
                     status,
                 }
             }
+            Event::Usage(event) => Self::Usage {
+                at: Time::from_micros(event.at_us),
+                samples: all(event.samples)?,
+            },
+        })
+    }
+}
+
+impl From<&CpuSample> for v1::CpuSample {
+    fn from(sample: &CpuSample) -> Self {
+        Self {
+            key: Some((&sample.key).into()),
+            cpu_ns: sample.cpu_ns,
+        }
+    }
+}
+
+impl TryFrom<v1::CpuSample> for CpuSample {
+    type Error = WireError;
+    fn try_from(wire: v1::CpuSample) -> Result<Self, WireError> {
+        Ok(Self {
+            key: required("key", wire.key)?.try_into()?,
+            cpu_ns: wire.cpu_ns,
         })
     }
 }

@@ -492,6 +492,7 @@ impl World {
             CellCommand::Acknowledge { key, sequence } => {
                 self.hosts[i].acknowledged(cell, &key, sequence);
             }
+            CellCommand::Throttle { .. } | CellCommand::MeasureUsage { .. } => {}
             CellCommand::Retire => {
                 if self.hosts[i].is_empty(cell) {
                     self.hosts[i].cells.remove(&cell);

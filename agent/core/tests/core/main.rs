@@ -7,5 +7,6 @@ mod recovery;
 mod registration;
 mod rig;
 mod set_apart;
+mod slack;
 mod speed;
 mod statuses;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_agent_core::checkpoint::{Change, Record, RecordKey, Recovered};
-use nesos_agent_core::{Agent, AgentConfig, BundleKey, CellId, Decisions, Effect, Event};
+use nesos_agent_core::{
+    Agent, AgentConfig, BundleKey, CellId, Decisions, Effect, Event, Oversubscription,
+};
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
-use nesos_types::cell::{CellCommand, CellEvent, SandboxReport};
+use nesos_types::cell::{CellCommand, CellEvent, CpuSample, SandboxReport};
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey, UpdateId};
 use nesos_types::limits::Metering;
 use nesos_types::message::{AgentCommand, AgentEvent};
@@ -28,6 +30,13 @@ pub(crate) fn config() -> AgentConfig {
         ..AgentInfo::new("host", Resources::new(4000, 4096 * MIB))
     });
     config.boot_id = "boot-1".into();
+    config
+}
+
+/// The same, lending what is not used: usage every second, a margin of 10 %, patience of 10 s.
+pub(crate) fn lending() -> AgentConfig {
+    let mut config = config();
+    config.oversubscription = Some(Oversubscription::default());
     config
 }
 
@@ -261,10 +270,19 @@ impl Rig {
     }
 
     pub(crate) fn hello(&mut self, cell: u32, sandboxes: &[(&str, TaskState)]) -> String {
-        let sandboxes = sandboxes.iter().map(|(id, state)| SandboxReport {
-            key: key(id),
-            task: Arc::new(task(id)),
-            state: *state,
+        let sandboxes = sandboxes.iter().map(|(id, state)| (task(id), *state));
+        self.hello_with(cell, sandboxes)
+    }
+
+    pub(crate) fn hello_with(
+        &mut self,
+        cell: u32,
+        sandboxes: impl IntoIterator<Item = (TaskInfo, TaskState)>,
+    ) -> String {
+        let sandboxes = sandboxes.into_iter().map(|(info, state)| SandboxReport {
+            key: key(info.id.as_str()),
+            task: Arc::new(info),
+            state,
         });
         let pid = 100 + cell;
         self.cell_says(
@@ -327,6 +345,17 @@ impl Rig {
                 status,
             },
         )
+    }
+
+    /// A cell says what CPU time its guests have used.
+    pub(crate) fn usage(&mut self, cell: u32, used: &[(&str, u64)]) -> String {
+        let samples = used.iter().map(|(id, cpu_ns)| CpuSample {
+            key: key(id),
+            cpu_ns: *cpu_ns,
+        });
+        let samples = samples.collect();
+        let at = self.now;
+        self.cell_says(cell, CellEvent::Usage { at, samples })
     }
 
     pub(crate) fn ready(&mut self, number: u8) -> String {
@@ -433,6 +462,8 @@ fn cell_line(command: &CellCommand) -> String {
         CellCommand::Acknowledge { key, sequence } => {
             format!("acknowledge {} up to {sequence}", key.task)
         }
+        CellCommand::Throttle { key, cpu_milli } => format!("throttle {} to {cpu_milli}", key.task),
+        CellCommand::MeasureUsage { interval } => format!("measure every {interval:?}"),
         CellCommand::Retire => "retire".into(),
     }
 }

@@ -10,7 +10,7 @@ use nesos_types::reservation::{Claim, Owner, Volume};
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskReason, TaskState, VolumeMount};
 
-use crate::rig::{MIB, Rig, config, key, task};
+use crate::rig::{MIB, Rig, config, key, lending, task};
 
 fn id(text: &str) -> VolumeId {
     text.parse().expect("a volume id")
@@ -178,7 +178,7 @@ fn reserved_resources_are_the_agents_all_the_same() {
 
 #[test]
 fn revocable_cpu_takes_nothing_of_what_tasks_have_accepted() {
-    let mut rig = Rig::warm(config());
+    let mut rig = Rig::warm(lending());
     let mut owner = task("owner");
     owner.resources = Resources::new(4000, 128 * MIB);
     rig.launch([owner]);
