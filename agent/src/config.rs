@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nesos_agent_core::AgentConfig as CoreConfig;
+use nesos_agent_core::{AgentConfig as CoreConfig, Oversubscription};
 use nesos_api::{DEFAULT_AGENT_PORT, DEFAULT_MASTER_PORT};
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
 use nesos_types::resources::Resources;
@@ -72,6 +73,9 @@ pub struct AgentConfig {
     /// The directories of ended tasks.
     #[serde(default)]
     pub sandboxes: SandboxesConfig,
+    /// Lending CPU that tasks have accepted and do not use.
+    #[serde(default)]
+    pub oversubscription: OversubscriptionConfig,
 }
 
 /// Registering with the master.
@@ -134,6 +138,21 @@ pub struct SandboxesConfig {
     pub keep_bytes: u64,
 }
 
+/// Lending CPU that tasks have accepted and do not use, as revocable resources.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OversubscriptionConfig {
+    /// Whether it is lent. Default: false, and then nothing is measured.
+    pub enabled: bool,
+    /// How often usage is measured. What a task has not used for five intervals is lent; within one of
+    /// its using it again those who borrow are slowed down. Default: 1 s.
+    pub interval_ms: NonZeroU64,
+    /// How much of what it has accepted a task keeps beyond what it uses, in hundredths. Default: 10.
+    pub margin_percent: u8,
+    /// How long there may be less than was lent before those who borrow are ended. Default: 10 s.
+    pub patience_ms: u64,
+}
+
 fn default_master() -> String {
     format!("http://127.0.0.1:{DEFAULT_MASTER_PORT}")
 }
@@ -183,6 +202,28 @@ impl Default for SandboxesConfig {
     }
 }
 
+impl Default for OversubscriptionConfig {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            interval_ms: NonZeroU64::new(1_000).unwrap_or(NonZeroU64::MIN),
+            margin_percent: 10,
+            patience_ms: 10_000,
+        }
+    }
+}
+
+impl OversubscriptionConfig {
+    /// The part that the core decides by.
+    fn core(&self) -> Option<Oversubscription> {
+        self.enabled.then(|| Oversubscription {
+            interval: Duration::from_millis(self.interval_ms.get()),
+            margin_percent: u64::from(self.margin_percent),
+            patience: Duration::from_millis(self.patience_ms),
+        })
+    }
+}
+
 impl AgentConfig {
     /// An agent that keeps its state in this directory; everything else at its default.
     #[must_use]
@@ -205,6 +246,7 @@ impl AgentConfig {
             cells: CellsConfig::default(),
             bundles: BundlesConfig::default(),
             sandboxes: SandboxesConfig::default(),
+            oversubscription: OversubscriptionConfig::default(),
         }
     }
 
@@ -271,6 +313,7 @@ impl AgentConfig {
         core.sandbox_keep = Duration::from_millis(self.sandboxes.keep_ms);
         core.sandbox_keep_count = self.sandboxes.keep_count;
         core.sandbox_keep_bytes = self.sandboxes.keep_bytes;
+        core.oversubscription = self.oversubscription.core();
         core
     }
 }
@@ -307,6 +350,7 @@ mod tests {
         assert_eq!(config.master, "http://127.0.0.1:5050");
         assert_eq!(config.listen.port(), 5051);
         assert_eq!(config.resources, None);
+        assert_eq!(config.oversubscription.core(), None);
     }
 
     #[test]
@@ -322,6 +366,10 @@ mod tests {
             max_sandboxes = 9
             [sandboxes]
             keep_count = 2
+            [oversubscription]
+            enabled = true
+            interval_ms = 250
+            patience_ms = 9
             "#,
         )
         .unwrap();
@@ -334,6 +382,12 @@ mod tests {
         assert_eq!(core.sandboxes_per_cell, 9);
         assert_eq!(core.sandbox_keep_count, 2);
         assert_eq!(core.sandboxes, PathBuf::from("/s/sandboxes"));
+        let lending = Oversubscription {
+            interval: Duration::from_millis(250),
+            margin_percent: 10,
+            patience: Duration::from_millis(9),
+        };
+        assert_eq!(core.oversubscription, Some(lending));
     }
 
     #[test]
@@ -341,6 +395,8 @@ mod tests {
         for wrong in [
             "state_directory = '/s'\nmastre = 'http://x'",
             "state_directory = '/s'\n[cells]\nidle = 3",
+            "state_directory = '/s'\n[oversubscription]\nenable = true",
+            "state_directory = '/s'\n[oversubscription]\ninterval_ms = 0",
             "state_directory = '/s'\nresources = 'cpus:-1'",
             "master = 'http://x'",
         ] {

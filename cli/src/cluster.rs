@@ -72,19 +72,20 @@ impl Cluster {
         Self::start(master, agent, Some(scratch)).await
     }
 
-    /// A cluster that keeps its state in a directory.
+    /// A cluster that keeps its state in a directory; `shape` may set what else there is to say of its
+    /// agent.
     pub(crate) async fn lasting(
         state: &Path,
         listen: SocketAddr,
-        resources: Option<Resources>,
+        shape: impl FnOnce(&mut AgentConfig),
     ) -> Result<Self, Failure> {
         let mut master = MasterConfig::new(state.join("master"));
         master.listen = listen;
         let mut agent = AgentConfig::new(state.join("agent"));
         agent.listen = SocketAddr::new(listen.ip(), 0);
-        agent.resources = resources;
         agent.host_mounts = listen.ip().is_loopback();
         agent.bundles.compiled_directory = compiled_cache();
+        shape(&mut agent);
         Self::start(master, agent, None).await
     }
 

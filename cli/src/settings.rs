@@ -43,6 +43,18 @@ impl Settings {
         }
     }
 
+    /// The same in a section of the file.
+    pub(crate) fn set_in(&mut self, section: &str, key: &str, value: Option<impl Into<Value>>) {
+        let Some(value) = value else {
+            return;
+        };
+        let section = self.table.entry(section);
+        // What is no section is refused when everything is read.
+        if let Value::Table(section) = section.or_insert_with(|| Value::Table(Table::new())) {
+            section.insert(key.to_owned(), value.into());
+        }
+    }
+
     /// Sets the state directory, from the command line or where the file names none either.
     pub(crate) fn set_state_directory(
         &mut self,

@@ -372,13 +372,9 @@ impl Team {
         let live = self.phase.borrow().live;
         let bytes = self.memory.data_size() as u64 + live * self.module.thread_bytes;
         let meter = &self.account.meter;
-        meter
-            .peak_memory_bytes
-            .fetch_max(bytes, Ordering::Relaxed);
+        meter.peak_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
         let disk_bytes = self.ctx.quota().peak_bytes();
-        meter
-            .peak_disk_bytes
-            .store(disk_bytes, Ordering::Relaxed);
+        meter.peak_disk_bytes.store(disk_bytes, Ordering::Relaxed);
         meter
             .output_bytes
             .store(self.ctx.output_bytes(), Ordering::Relaxed);

@@ -2,7 +2,9 @@
 //!
 //! Good for command lines, benchmarks and batch work. It launches greedily in the order of submission
 //! (a smaller task may pass a larger one that does not fit), wants no offers while it has nothing to
-//! launch, and tries again what was dropped through no fault of its own.
+//! launch, and tries again what was dropped through no fault of its own. A task whose resources say so
+//! ([`Resources::with_revocable_cpu`]) runs on revocable CPU, for a framework that takes offers of it
+//! ([`OfferFilters::revocable`](nesos_types::framework::OfferFilters)).
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

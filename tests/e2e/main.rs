@@ -13,6 +13,7 @@ mod kernels;
 mod limits;
 mod policy;
 mod reservations;
+mod revocable;
 mod roles;
 mod streams;
 mod threads;

@@ -196,6 +196,14 @@ fn spin() {
 }
 
 #[test]
+fn spin_after_input() {
+    run_with(&["--timeout", "300ms"], guests::SPIN_AFTER_INPUT)
+        .input("something to read")
+        .go()
+        .exits(124);
+}
+
+#[test]
 fn spin_for() {
     let first = run(guests::SPIN_FOR).args(&["1"]).go().exits(0);
     let second = run(guests::SPIN_FOR).args(&["1"]).go().exits(0);

@@ -87,13 +87,13 @@ impl Task {
         self.info.resources.revocable_cpu_milli() > 0
     }
 
-    fn is_busy_owner(&self) -> bool {
+    fn is_running_owner(&self) -> bool {
         self.latest == TaskState::Running && !self.borrows()
     }
 
     /// What of the CPU that it accepted it leaves to others.
     fn unused_milli(&self, now: Time, lending: &Oversubscription) -> u64 {
-        let used = self.samples.as_ref().filter(|_| self.is_busy_owner());
+        let used = self.samples.as_ref().filter(|_| self.is_running_owner());
         let used = used.and_then(|samples| samples.most_milli(now, lending.interval));
         let accepted = self.accepted_milli();
         let margin = accepted.saturating_mul(lending.margin_percent) / 100;
@@ -120,9 +120,8 @@ impl Agent {
             return self.end_borrowers(now, 0, out);
         };
         self.send_cell(id, CellCommand::MeasureUsage { interval }, out);
-        let here = |task: &Task| {
-            task.cell == Some(id) && task.stage == Stage::Launched && task.borrows()
-        };
+        let here =
+            |task: &Task| task.cell == Some(id) && task.stage == Stage::Launched && task.borrows();
         for handle in self.tasks.select(here) {
             self.send_rate(handle, out);
         }
@@ -150,7 +149,7 @@ impl Agent {
                 continue;
             };
             let task = &mut self.tasks[handle];
-            if task.cell == Some(id) && task.is_busy_owner() {
+            if task.cell == Some(id) && task.is_running_owner() {
                 let samples = task.samples.get_or_insert_default();
                 samples.add(now, at, sample.cpu_ns);
             }
@@ -177,7 +176,10 @@ impl Agent {
             self.end_borrowers_if_short(now, lending.patience, out);
         }
         let borrowed = |(_, task): (_, &Task)| task.is_live() && task.borrows();
-        if self.tasks.iter().any(borrowed) || self.slack.reported_milli > 0 || self.cells.any_listens() {
+        if self.tasks.iter().any(borrowed)
+            || self.slack.reported_milli > 0
+            || self.cells.any_listens()
+        {
             self.await_review(now + lending.interval);
         }
     }

@@ -42,6 +42,9 @@ pub(crate) struct Agent {
     /// Let tasks mount directories of this host
     #[arg(long)]
     host_mounts: bool,
+    /// Offer CPU that tasks have accepted and do not use to frameworks that can be pushed aside
+    #[arg(long)]
+    oversubscribe: bool,
 }
 
 impl Agent {
@@ -74,6 +77,8 @@ impl Agent {
         settings.set("advertise_url", self.advertise_url.clone());
         settings.set("resources", self.resources.clone());
         settings.set("host_mounts", self.host_mounts.then_some(true));
+        let oversubscribe = self.oversubscribe.then_some(true);
+        settings.set_in("oversubscription", "enabled", oversubscribe);
         settings.set_state_directory(self.state_dir.as_deref(), || {
             default_state_directory("agent")
         });

@@ -25,6 +25,9 @@ pub(crate) struct Dev {
     /// What the agent has to give, where it is not what the machine has
     #[arg(long, value_name = "cpus:4;mem:4GiB;disk:10GiB", value_parser = resources)]
     resources: Option<Resources>,
+    /// Offer CPU that tasks have accepted and do not use to frameworks that can be pushed aside
+    #[arg(long)]
+    oversubscribe: bool,
 }
 
 impl Dev {
@@ -33,7 +36,11 @@ impl Dev {
             .state_dir
             .unwrap_or_else(|| default_state_directory("dev"));
         let mut signals = Signals::listen()?;
-        let mut cluster = Cluster::lasting(&state, self.listen, self.resources).await?;
+        let mut cluster = Cluster::lasting(&state, self.listen, |agent| {
+            agent.resources = self.resources;
+            agent.oversubscription.enabled = self.oversubscribe;
+        })
+        .await?;
         output::line(welcome(&cluster, &state, Style::of_stdout()))?;
         let failure = tokio::select! {
             failure = cluster.broken() => Some(failure),

@@ -46,6 +46,9 @@ pub(crate) struct Run {
     /// Also use CPU beyond --cpus while nobody else wants it
     #[arg(long)]
     burst: bool,
+    /// Run on CPU that others have accepted and do not use: slowed down, and then ended, when they do
+    #[arg(long, conflicts_with = "burst")]
+    revocable: bool,
     /// How CPU is metered
     #[arg(long, value_enum, default_value_t, value_name = "METERING")]
     metering: MeteringOption,
@@ -140,6 +143,11 @@ impl Run {
                 mount.volume
             )));
         }
+        if self.revocable {
+            return Err(Failure::said(
+                "a cluster of its own has no CPU of others; --revocable goes with --master",
+            ));
+        }
         let mut signals = Signals::listen()?;
         let order = self.order()?;
         // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
@@ -183,7 +191,12 @@ impl Run {
     }
 
     fn resources(&self) -> Resources {
-        Resources::new(self.cpus, self.mem).with_disk(self.disk)
+        let resources = Resources::new(self.cpus, self.mem).with_disk(self.disk);
+        if self.revocable {
+            resources.with_revocable_cpu()
+        } else {
+            resources
+        }
     }
 
     fn limits(&self) -> Limits {
@@ -282,6 +295,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_revocable_is_cpu_alone() {
+        let run = parse(&["--revocable", "--cpus", "0.5", "x.wasm"]).expect("parses");
+        let resources = run.resources();
+        assert_eq!(resources.revocable_cpu_milli(), 500);
+        assert_eq!(
+            resources.unclaimed(),
+            Resources::new(0, 128 << 20).with_disk(64 << 20)
+        );
+    }
+
+    #[test]
     fn nonsense_is_refused_by_name() {
         for (args, words) in [
             (&["--cpus", "0", "x"][..], "--cpus"),
@@ -291,6 +315,7 @@ mod tests {
             (&["--timeout", "soon", "x"], "--timeout"),
             (&["--metering", "vibes", "x"], "--metering"),
             (&["--role", "a b", "x"], "whitespace"),
+            (&["--revocable", "--burst", "x"], "--burst"),
             (&["--fly", "x"], "--fly"),
             (&[], "FILE"),
         ] {

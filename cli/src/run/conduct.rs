@@ -12,7 +12,7 @@ use nesos_sdk::{
     BlobError, Driver, DriverError, Handle, MasterClient, Placement, QueueConfig, QueueEvent,
     QueueInput, SessionConfig, TaskQueue,
 };
-use nesos_types::framework::FrameworkInfo;
+use nesos_types::framework::{FrameworkInfo, OfferFilters};
 use nesos_types::ids::{FrameworkId, TaskKey};
 use nesos_types::role::Role;
 use nesos_types::task::{TaskInfo, TaskState, TaskStatus};
@@ -112,7 +112,13 @@ struct Conduct {
 
 impl Conduct {
     fn begin(master: MasterClient, order: Order) -> (Self, Upload) {
+        let revocable = order.task.resources.revocable_cpu_milli() > 0;
+        let filters = OfferFilters {
+            revocable,
+            ..OfferFilters::default()
+        };
         let mut info = FrameworkInfo::new("nesos run", [order.role.clone()]);
+        info.offer_filters.insert(order.role.clone(), filters);
         info.failover_timeout = FAILOVER_TIMEOUT;
         info.labels
             .insert("program".to_owned(), order.bundle.program());
@@ -128,7 +134,7 @@ impl Conduct {
         let conduct = Self {
             master,
             task: Arc::new(order.task),
-            role: order.role.clone(),
+            role: order.role,
             bundle_bytes: order.bundle.bytes.len() as u64,
             handle,
             events,

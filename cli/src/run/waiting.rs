@@ -35,9 +35,12 @@ fn impossible(agents: &[AgentView], task: &TaskInfo, role: &Role) -> Option<Stri
     }
     let wanted = &task.resources;
     let open = |agent: &AgentView| agent.total.with_parts_if(|claim| claim.is_open_to(role));
+    // What is lent comes and goes.
+    let revocable = wanted.revocable_cpu_milli() > 0;
+    let could_lend = |agent: &AgentView| revocable && open(agent).covers(wanted);
     if agents
         .iter()
-        .any(|agent| task.choose_from(&open(agent)).is_some())
+        .any(|agent| task.choose_from(&open(agent)).is_some() || could_lend(agent))
     {
         return None;
     }

@@ -195,7 +195,10 @@ mod tests {
         bucket.fill(start + FIVE_SECONDS);
         bucket.set_rate(10, start + FIVE_SECONDS);
         bucket.spend(3_000_000, start + FIVE_SECONDS);
-        assert!(bucket.is_dry(), "15 ms were saved up, 3 ms are too many now");
+        assert!(
+            bucket.is_dry(),
+            "15 ms were saved up, 3 ms are too many now"
+        );
     }
 
     #[test]

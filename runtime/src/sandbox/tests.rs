@@ -177,6 +177,54 @@ fn endless_recursion_is_a_stack_overflow() {
     );
 }
 
+/// A guest of one CPU that spins, slowed down to a twentieth; what it used in the next second, in
+/// nanoseconds by `meter`.
+fn used_in_a_second_at_a_twentieth(launched: &Launched, meter: impl Fn(&Sandbox) -> u64) -> u64 {
+    launched.wait_until_running();
+    let sandbox = &launched.sandbox;
+    std::thread::sleep(Duration::from_millis(100));
+    sandbox.set_cpu(50);
+    // The quantum that it is in is booked at its end.
+    std::thread::sleep(Duration::from_millis(100));
+    let before = meter(sandbox);
+    std::thread::sleep(Duration::from_secs(1));
+    meter(sandbox) - before
+}
+
+#[test]
+fn a_running_guest_is_slowed_down() {
+    let bench = Bench::new();
+    let on_its_own_thread = threaded(r"(loop (br 0))", "");
+    for text in [SPIN, &on_its_own_thread] {
+        let launched = bench.launch(text, Limits::default());
+        let used = used_in_a_second_at_a_twentieth(&launched, Sandbox::cpu_ns);
+        // How little a busy machine lets it have is another question; nothing it never has.
+        assert!((1..120_000_000).contains(&used), "{used}");
+        let sandbox = &launched.sandbox;
+        sandbox.set_cpu(1000);
+        std::thread::sleep(Duration::from_millis(300));
+        let fast = sandbox.cpu_ns();
+        sandbox.kill(Duration::ZERO, TaskReason::KillRequested, "");
+        assert!(launched.exit().usage.cpu_ns >= fast);
+    }
+}
+
+#[test]
+fn a_guest_that_pays_in_fuel_is_slowed_down_in_fuel() {
+    let bench = Bench::new();
+    let limits = Limits {
+        metering: Metering::Fuel,
+        ..Limits::default()
+    };
+    // A unit is a nanosecond here.
+    let launched = bench.launch(SPIN, limits);
+    let used = used_in_a_second_at_a_twentieth(&launched, |sandbox| sandbox.usage().fuel);
+    assert!((1..120_000_000).contains(&used), "{used}");
+    let sandbox = &launched.sandbox;
+    sandbox.kill(Duration::ZERO, TaskReason::KillRequested, "");
+    assert_eq!(launched.exit().state, TaskState::Killed);
+}
+
 #[test]
 fn fuel_runs_out_at_the_same_instruction_every_time() {
     let bench = Bench::new();

@@ -50,7 +50,10 @@ fn credit_in(team: &Team) -> Option<Duration> {
 }
 
 fn pay(team: &Team, cpu_ns: u64) {
-    team.account.meter.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+    team.account
+        .meter
+        .cpu_ns
+        .fetch_add(cpu_ns, Ordering::Relaxed);
     let bucket = team.account.bucket.lock();
     let mut bucket = bucket.unwrap_or_else(PoisonError::into_inner);
     bucket.spend(cpu_ns, Instant::now());

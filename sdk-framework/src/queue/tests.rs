@@ -130,6 +130,22 @@ fn a_new_kind_of_task_clears_filters_that_another_of_the_same_kind_does_not() {
 }
 
 #[test]
+fn a_task_that_can_be_pushed_aside_takes_revocable_cpu_and_no_other() {
+    let mut bench = Bench::new(false);
+    let mut modest = TaskInfo::clone(&task("modest", 1000));
+    modest.resources = modest.resources.with_revocable_cpu();
+    bench.submit(vec![Arc::new(modest), task("proud", 3000)]);
+    assert_eq!(bench.offer(offer(1, 2000)), ["decline 1 3600s"]);
+    let mut lent = offer(2, 2000);
+    lent.resources = Resources::new(4000, 1 << 40).with_revocable_cpu();
+    assert_eq!(bench.offer(lent), ["accept 2 modest 3600s"]);
+    assert_eq!(
+        bench.offer(offer(3, 3000)),
+        ["accept 3 proud 3600s", "suppress"]
+    );
+}
+
+#[test]
 fn a_held_offer_is_used_at_once_and_forgotten_when_rescinded() {
     let mut bench = Bench::new(true);
     assert_eq!(bench.offer(offer(1, 2000)), [""; 0]);

@@ -6,6 +6,8 @@ use std::time::Duration;
 use nesos_agent_core::{AgentConfig, CellId, Event};
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskState};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::rig::{MIB, Rig, config, lending, task};
 
@@ -65,8 +67,16 @@ impl Bench {
         for (id, used_ns) in &mut self.used_ns {
             *used_ns += self.rates.get(id).unwrap_or(&0) * 1_000_000;
         }
-        let used: Vec<_> = self.used_ns.iter().map(|(id, ns)| (id.as_str(), *ns)).collect();
-        assert_eq!(self.rig.usage(0, &used), "", "a sample alone decides nothing");
+        let used: Vec<_> = self
+            .used_ns
+            .iter()
+            .map(|(id, ns)| (id.as_str(), *ns))
+            .collect();
+        assert_eq!(
+            self.rig.usage(0, &used),
+            "",
+            "a sample alone decides nothing"
+        );
         self.rig.event(Event::Tick)
     }
 
@@ -167,7 +177,10 @@ fn slack_is_told_again_after_each_registration() {
     bench.rig.connected();
     assert_eq!(bench.second(), "");
     let registered = bench.rig.registered();
-    assert!(registered.ends_with("master <- slack 1800\n"), "{registered}");
+    assert!(
+        registered.ends_with("master <- slack 1800\n"),
+        "{registered}"
+    );
 }
 
 #[test]
@@ -275,7 +288,9 @@ fn the_newest_borrowers_end_when_it_stays_short_until_the_rest_fits() {
         bench.rig.ack(id);
         assert_eq!(
             bench.rig.status(0, id, TaskState::Killed),
-            format!("master <- {id} killed/Preempted, latest killed \"the CPU that it borrowed is needed by those who accepted it\"\n")
+            format!(
+                "master <- {id} killed/Preempted, latest killed \"the CPU that it borrowed is needed by those who accepted it\"\n"
+            )
         );
         bench.rig.ack(id);
     }
@@ -336,9 +351,17 @@ fn an_agent_that_comes_back_learns_before_it_takes_anything() {
     let mut bench = Bench::lent("o");
     bench.start(borrower("b", 1800));
     bench.rig.commit();
-    let Bench { rig, used_ns, rates } = bench;
+    let Bench {
+        rig,
+        used_ns,
+        rates,
+    } = bench;
     let rig = Rig::recover(rig.config, rig.now, rig.disk);
-    let mut bench = Bench { rig, used_ns, rates };
+    let mut bench = Bench {
+        rig,
+        used_ns,
+        rates,
+    };
     bench.rig.tick();
     let held = [owner("o", 2000), owner("rest", 2000), borrower("b", 1800)];
     let held = held.map(|info| (info, TaskState::Running));
@@ -352,7 +375,10 @@ fn an_agent_that_comes_back_learns_before_it_takes_anything() {
     bench.rig.registered();
     let told = bench.seconds(30);
     assert!(told.contains("master <- slack 1800\n"), "{told}");
-    assert!(!told.contains("throttle") && !told.contains("kill"), "{told}");
+    assert!(
+        !told.contains("throttle") && !told.contains("kill"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -379,4 +405,70 @@ fn an_agent_without_cells_does_not_wake_for_nothing() {
     bench.rig.pass(SECOND);
     let next = bench.rig.agent.next_deadline().expect("a deadline");
     assert!(next > bench.rig.now + SECOND * 5);
+}
+
+/// The tasks that are slowed down or killed in what an agent does.
+fn pushed_aside(told: &str) -> impl Iterator<Item = &str> {
+    told.lines().filter_map(|line| {
+        let (_, command) = line.split_once(" <- ")?;
+        let task = command
+            .strip_prefix("throttle ")
+            .or_else(|| command.strip_prefix("kill "))?;
+        task.split(' ').next()
+    })
+}
+
+#[test]
+fn whatever_happens_only_borrowers_are_pushed_aside() {
+    let mut pushed = 0;
+    let mut preempted = 0;
+    for seed in 0..40 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut bench = Bench::new(lending());
+        let mut live: Vec<String> = Vec::new();
+        for step in 0..150 {
+            match rng.random_range(0..8) {
+                0 => {
+                    let id = format!("owner-{step}");
+                    bench.start(owner(&id, rng.random_range(1..=150) * 10));
+                    if bench.rig.state(&id) == Some(TaskState::Running) {
+                        bench.used_ns.insert(id.clone(), 0);
+                        live.push(id);
+                    }
+                }
+                1 => {
+                    let id = format!("borrower-{step}");
+                    bench.start(borrower(&id, rng.random_range(1..=1000)));
+                    live.push(id);
+                }
+                2 if !live.is_empty() => {
+                    let id = live.swap_remove(rng.random_range(0..live.len()));
+                    bench.used_ns.remove(&id);
+                    bench.rig.status(0, &id, TaskState::Finished);
+                    bench.rig.ack(&id);
+                }
+                3 => {
+                    bench.rig.disconnected();
+                    bench.rig.pass(SECOND);
+                    bench.rig.connected();
+                    bench.rig.registered();
+                }
+                _ => {
+                    for id in bench.used_ns.keys().cloned().collect::<Vec<_>>() {
+                        bench.uses(&id, rng.random_range(0..1500));
+                    }
+                    let told = bench.second();
+                    for id in pushed_aside(&told) {
+                        assert!(
+                            id.starts_with("borrower"),
+                            "seed {seed}, step {step}: {told}"
+                        );
+                        pushed += 1;
+                    }
+                }
+            }
+        }
+        preempted += bench.rig.agent.stats().tasks_preempted;
+    }
+    assert!(pushed > 1000 && preempted > 10, "{pushed}, {preempted}");
 }
