@@ -19,6 +19,7 @@ use nesos_master_core::MasterConfig;
 mod checks;
 mod faults;
 mod host;
+mod lending;
 mod network;
 mod queue;
 mod reserving;
@@ -47,6 +48,8 @@ pub struct Options {
     pub config: MasterConfig,
     /// Of how many of a thousand offers a scheduler sets something apart, or gives it back.
     pub reserving_per_mille: u32,
+    /// Whether agents lend what tasks do not use, and schedulers take it.
+    pub lending: bool,
     /// After how many events the whole state of all cores is checked; zero for "at the end only".
     pub check_every: u64,
     /// When, on the virtual clock, everything must be done.
@@ -66,6 +69,7 @@ impl Options {
             faults: Faults::none(),
             config: MasterConfig::default(),
             reserving_per_mille: 0,
+            lending: false,
             check_every: 0,
             give_up_after: Duration::from_secs(24 * 3600),
         }
@@ -82,6 +86,13 @@ impl Options {
     #[must_use]
     pub fn reserving(mut self, per_mille: u32) -> Self {
         self.reserving_per_mille = per_mille;
+        self
+    }
+
+    /// The same with agents that lend what their tasks do not use, and schedulers that take it.
+    #[must_use]
+    pub fn lending(mut self) -> Self {
+        self.lending = true;
         self
     }
 
@@ -106,6 +117,10 @@ pub struct Outcome {
     pub attempts: usize,
     /// Persistent volumes that are there at the end.
     pub volumes: usize,
+    /// Tasks that were launched on what others did not use.
+    pub borrowed: usize,
+    /// Tasks that were ended because it was needed.
+    pub preempted: usize,
     /// How often each kind of fault struck.
     pub faults: u64,
     /// A digest of all that happened: equal for equal seeds.

@@ -57,6 +57,29 @@ fn reservations_and_volumes_through_dense_faults() {
 }
 
 #[test]
+fn unused_cpu_is_lent_and_taken_back_through_dense_faults() {
+    let first = seed_or(900);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 20,
+    };
+    let (mut borrowed, mut preempted) = (0, 0);
+    for seed in seeds {
+        let faults = Faults::all(Duration::from_secs(2), Duration::from_secs(120));
+        let mut options = Options::new(seed, 6, 4, 60).with_faults(faults).lending();
+        options.task_time = Duration::from_secs(60);
+        let outcome = run(&options.checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+        borrowed += outcome.borrowed;
+        preempted += outcome.preempted;
+    }
+    assert!(
+        borrowed > preempted && preempted > 0,
+        "{borrowed} {preempted}"
+    );
+}
+
+#[test]
 fn a_seed_replays_itself() {
     let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(60));
     let options = Options::new(seed_or(3), 20, 4, 50).with_faults(faults);

@@ -10,13 +10,7 @@ use crate::decision::Decisions;
 use crate::master::Master;
 use crate::table::{AgentSlot, OfferSlot};
 
-/// How much of these resources is revocable CPU, in thousandths of a core.
-fn revocable_milli(resources: &Resources) -> u64 {
-    let parts = resources.parts().filter(|(claim, _)| claim.revocable);
-    parts.map(|(_, part)| part.cpu_milli).sum()
-}
-
-/// The same with exactly so much revocable CPU.
+/// These resources with exactly so much revocable CPU.
 fn with_revocable(resources: &Resources, cpu_milli: u64) -> Resources {
     let rest = resources.with_parts_if(|claim| !claim.revocable);
     let revocable = Resources::claimed(Claim::revocable(), Resources::new(cpu_milli, 0));
@@ -69,13 +63,16 @@ impl Master {
             .offers
             .iter()
             .map(|offer| &self.offers[*offer].resources);
-        by_tasks.chain(by_offers).map(revocable_milli).sum()
+        by_tasks
+            .chain(by_offers)
+            .map(Resources::revocable_cpu_milli)
+            .sum()
     }
 
     fn newest_revocable_offer(&self, slot: AgentSlot) -> Option<OfferSlot> {
         let offers = self.agents[slot].offers.iter().rev().copied();
         offers
             .into_iter()
-            .find(|offer| revocable_milli(&self.offers[*offer].resources) > 0)
+            .find(|offer| self.offers[*offer].resources.revocable_cpu_milli() > 0)
     }
 }

@@ -31,6 +31,12 @@ pub(crate) enum HostEvent {
     Written { process: u32 },
     /// A cell's process runs.
     CellUp { cell: CellId },
+    /// A cell says what its guests use, if that is still wanted.
+    Measures {
+        cell: CellId,
+        turn: u64,
+        interval: Duration,
+    },
     /// A guest ends.
     GuestEnds {
         cell: CellId,
@@ -44,6 +50,7 @@ pub(crate) enum HostEvent {
 #[derive(Debug)]
 struct Sandbox {
     task: SharedTask,
+    since: Time,
     state: TaskState,
     sequence: u32,
     run: u64,
@@ -55,6 +62,17 @@ struct Sandbox {
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     sandboxes: BTreeMap<TaskKey, Sandbox>,
+    /// Counts how often somebody wanted to know what its guests use; only the last one is told.
+    pub(super) measuring: u64,
+}
+
+impl Cell {
+    /// Guests that run, each with its task and since when.
+    pub(super) fn live(&self) -> impl Iterator<Item = (&TaskKey, &SharedTask, Time)> {
+        let live = self.sandboxes.iter();
+        let live = live.filter(|(_, sandbox)| !sandbox.state.is_terminal());
+        live.map(|(key, sandbox)| (key, &sandbox.task, sandbox.since))
+    }
 }
 
 /// An agent's host.
@@ -206,6 +224,7 @@ impl Host {
         }
         let sandbox = Sandbox {
             task: launch.task,
+            since: now,
             state: TaskState::Staging,
             sequence: 0,
             run,

@@ -13,7 +13,7 @@ use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Filters, Offer, Operation};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{SharedTask, TaskInfo, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +70,10 @@ pub(crate) struct SimScheduler {
     pub(crate) wake_at: Time,
     kills_per_mille: u32,
     keeper: Keeper,
+    /// Takes what others do not use, where it is offered.
+    borrows: bool,
+    pub(crate) borrowed: usize,
+    pub(crate) preempted: usize,
 }
 
 impl SimScheduler {
@@ -92,12 +96,23 @@ impl SimScheduler {
             wake_at: now,
             kills_per_mille: 0,
             keeper: Keeper::default(),
+            borrows: false,
+            borrowed: 0,
+            preempted: 0,
         }
     }
 
     pub(crate) fn reserving(mut self, per_mille: u32) -> Self {
         self.keeper.per_mille = per_mille;
         self
+    }
+
+    /// It takes what others do not use, from now on.
+    pub(crate) fn borrow(&mut self) {
+        self.borrows = true;
+        for role in self.info.roles.clone() {
+            self.info.offer_filters.entry(role).or_default().revocable = true;
+        }
     }
 
     pub(crate) fn changing_its_mind(mut self, kills_per_mille: u32) -> Self {
@@ -233,14 +248,25 @@ impl SimScheduler {
     /// As many tasks as the offer holds.
     fn fill(&mut self, mut remaining: Resources, agent: AgentId) -> Vec<SharedTask> {
         let mut tasks = Vec::new();
-        while let Some(used) = with_volumes(&remaining, &self.wanted) {
+        while let Some(used) = self.choose_from(&remaining) {
             let Some(job) = self.queue.pop_front() else {
                 break;
             };
             remaining = remaining.checked_sub(&used).expect("it was chosen of it");
+            self.borrowed += usize::from(used.revocable_cpu_milli() > 0);
             tasks.push(self.attempt(job, agent, used));
         }
         tasks
+    }
+
+    /// What a task takes: what others do not use first, where it may.
+    fn choose_from(&self, offered: &Resources) -> Option<Resources> {
+        let borrowed = self
+            .borrows
+            .then(|| self.wanted.clone().with_revocable_cpu());
+        borrowed
+            .and_then(|wanted| with_volumes(offered, &wanted))
+            .or_else(|| with_volumes(offered, &self.wanted))
     }
 
     fn attempt(&mut self, job: usize, agent: AgentId, resources: Resources) -> SharedTask {
@@ -290,6 +316,8 @@ impl SimScheduler {
         }
         attempt.agent = status.agent.or(attempt.agent);
         let (job, killed) = (attempt.job, attempt.kill);
+        let is_preempted = status.reason == Some(TaskReason::Preempted);
+        self.preempted += usize::from(is_preempted && status.state == TaskState::Killed);
         match status.state {
             TaskState::Finished => self.end(&status.task, job, true),
             TaskState::Killed if killed => self.end(&status.task, job, true),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nesos_agent_core as agent;
-use nesos_agent_core::AgentConfig;
+use nesos_agent_core::{AgentConfig, Oversubscription};
 use nesos_master_core as master;
 use nesos_master_core::{ConnectionId, Master, Record, Subject};
 use nesos_types::cell::CellCommand;
@@ -112,7 +112,9 @@ impl World {
             let cpus = self.rng.random_range(1..=8);
             let resources = Resources::new(cpus * 1000, (cpus * 2) << 30).with_disk(cpus << 30);
             let info = agent_info(&format!("host-{i}"), resources);
-            self.hosts.push(Host::new(AgentConfig::new(info)));
+            let mut config = AgentConfig::new(info);
+            config.oversubscription = self.options.lending.then(Oversubscription::default);
+            self.hosts.push(Host::new(config));
             let at = self.now + Duration::from_millis(self.rng.random_range(0..2000));
             self.queue.push(at, What::Host(i, HostEvent::Start));
         }
@@ -129,6 +131,9 @@ impl World {
             let scheduler = scheduler.changing_its_mind(kills);
             self.schedulers
                 .push(scheduler.reserving(self.options.reserving_per_mille));
+            if self.options.lending && i % 2 == 1 {
+                self.schedulers[i].borrow();
+            }
             let at = self.now + Duration::from_millis(self.rng.random_range(0..2000));
             self.queue.push(at, What::SchedulerWakes(i));
         }
@@ -404,12 +409,12 @@ impl World {
         }
     }
 
-    fn on_host_after(&mut self, i: usize, delay: Duration, event: HostEvent) {
+    pub(super) fn on_host_after(&mut self, i: usize, delay: Duration, event: HostEvent) {
         self.queue.push(self.now + delay, What::Host(i, event));
     }
 
     /// The agent's core hears something from its own host after a while.
-    fn tell_agent_after(&mut self, i: usize, delay: Duration, event: agent::Event) {
+    pub(super) fn tell_agent_after(&mut self, i: usize, delay: Duration, event: agent::Event) {
         let process = self.hosts[i].process;
         self.on_host_after(i, delay, HostEvent::Core { process, event });
     }
@@ -492,7 +497,9 @@ impl World {
             CellCommand::Acknowledge { key, sequence } => {
                 self.hosts[i].acknowledged(cell, &key, sequence);
             }
-            CellCommand::Throttle { .. } | CellCommand::MeasureUsage { .. } => {}
+            // How fast a guest is changes nothing about when it ends here.
+            CellCommand::Throttle { .. } => {}
+            CellCommand::MeasureUsage { interval } => self.measure(i, cell, interval),
             CellCommand::Retire => {
                 if self.hosts[i].is_empty(cell) {
                     self.hosts[i].cells.remove(&cell);
@@ -537,6 +544,11 @@ impl World {
                 }
                 self.greet(i, cell);
             }
+            HostEvent::Measures {
+                cell,
+                turn,
+                interval,
+            } => self.measured(i, cell, turn, interval),
             HostEvent::GuestEnds {
                 cell,
                 key,
@@ -636,6 +648,8 @@ impl World {
                 .sum(),
             attempts: self.schedulers.iter().map(SimScheduler::attempts).sum(),
             volumes: self.volumes(),
+            borrowed: self.schedulers.iter().map(|one| one.borrowed).sum(),
+            preempted: self.schedulers.iter().map(|one| one.preempted).sum(),
             faults: self.faults,
             digest: self.digest,
         }
