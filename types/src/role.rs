@@ -133,11 +133,36 @@ mod tests {
         for good in ["*", "web", "org/team/a", "a-b", "a.b"] {
             assert!(good.parse::<Role>().is_ok(), "{good}");
         }
-        for bad in [
-            "", "/", "a/", "/a", "a//b", ".", "a/..", "-a", "a/-b", "a b", "a\\b", "a/*", "**",
-            "a\u{8}",
+        let long = "x".repeat(256);
+        for (bad, why) in [
+            ("", "empty"),
+            (&*long, "longer than 255"),
+            ("/", "slash"),
+            ("a/", "slash"),
+            ("/a", "slash"),
+            ("a//b", "slash"),
+            (".", "not role names"),
+            ("a/..", "not role names"),
+            ("-a", "dash"),
+            ("a/-b", "dash"),
+            ("a b", "whitespace"),
+            ("a\tb", "whitespace"),
+            ("a\u{a0}b", "whitespace"),
+            ("a\u{8}", "control character"),
+            ("a\u{7f}", "control character"),
+            ("a\0", "control character"),
+            ("a\\b", "backslash"),
+            ("a/*", "\"*\""),
+            ("*/a", "\"*\""),
+            ("**", "\"*\""),
         ] {
-            assert!(bad.parse::<Role>().is_err(), "{bad}");
+            let error = bad.parse::<Role>().expect_err(bad);
+            assert!(matches!(error, IdError::Forbidden { .. }), "{error:?}");
+            let said = error.to_string();
+            assert!(
+                said.contains("is not a role: ") && said.contains(why),
+                "{said}"
+            );
         }
     }
 }

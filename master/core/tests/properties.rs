@@ -216,6 +216,16 @@ fn check_fits(snapshot: &Snapshot) {
     }
 }
 
+/// What so many tasks hold.
+fn times((cpus, gib): Demand, tasks: u64) -> Demand {
+    (cpus * tasks, gib * tasks)
+}
+
+/// How many tasks can be run on so much.
+fn runnable((cpus, gib): Demand, on: Demand) -> u64 {
+    (on.0 / cpus).min(on.1 / gib)
+}
+
 fn demand() -> impl Strategy<Value = Demand> {
     (1..=4u64, 1..=4u64)
 }
@@ -282,35 +292,54 @@ proptest! {
         }
     }
 
-    /// Sharing incentive: nobody is worse off than with a cluster of its own of the nth part, but for
-    /// the last task of each of the others, which does not divide.
+    /// Sharing incentive: nobody is worse off than with the nth part of the cluster to itself, but for
+    /// what tasks do not divide: where the first has no room for another task, everybody else is ahead
+    /// of it by its last task at most, and so together they would fill the cluster.
     #[test]
     fn sharing_is_no_loss(
-        frameworks in prop::collection::vec((demand(), Just(1)), 2..4),
+        frameworks in prop::collection::vec((demand(), Just(1)), 2..5),
     ) {
-        let mut cluster = Cluster::new(&[(36, 36)], &frameworks);
+        let mut cluster = Cluster::new(&[(60, 60)], &frameworks);
         cluster.fill();
-        let part = 36 / frameworks.len() as u64;
         let dominant = |(cpus, gib): Demand| cpus.max(gib);
-        let all: u64 = frameworks.iter().map(|(demand, _)| dominant(*demand)).sum();
+        let one_each: u64 = frameworks.iter().map(|(demand, _)| dominant(*demand)).sum();
         for (i, (demand, _)) in frameworks.iter().enumerate() {
-            let alone = part / dominant(*demand);
-            let got = cluster.tasks_of(i) * dominant(*demand) + all;
-            prop_assert!(got >= alone * dominant(*demand), "framework {i} against {alone}");
+            let got = cluster.tasks_of(i) * dominant(*demand);
+            let of_all = got * frameworks.len() as u64;
+            prop_assert!(of_all + one_each > 60, "framework {i} got {got} of 60");
         }
     }
 
-    /// Strategy-proofness, for the one lie that tempts: whoever asks for more than a task needs does
-    /// not run more tasks.
+    /// Strategy-proofness: whatever a framework says that its tasks need, it cannot run more of them with
+    /// what it gets by that than by the truth, but for the last task of either.
     #[test]
-    fn asking_for_more_does_not_help(honest in demand(), other in demand(), lie in 1..=3u64) {
+    fn no_lie_helps(honest in demand(), other in demand(), lie in (1..=8u64, 1..=8u64)) {
         let tasks = |demand: Demand| {
-            let mut cluster = Cluster::new(&[(36, 36)], &[(demand, 1), (other, 1)]);
+            let mut cluster = Cluster::new(&[(60, 60)], &[(demand, 1), (other, 1)]);
             cluster.fill();
             cluster.tasks_of(0)
         };
-        let (cpus, gib) = honest;
-        prop_assert!(tasks((cpus + lie, gib + lie)) <= tasks(honest) + 1);
+        let dominant = |(cpus, gib): Demand| cpus.max(gib);
+        let gained = runnable(honest, times(lie, tasks(lie)));
+        let last_tasks = dominant(lie) + dominant(other);
+        let (by_lie, by_truth) = (gained * dominant(honest), tasks(honest) * dominant(honest));
+        prop_assert!(by_lie <= by_truth + last_tasks, "{by_lie} against {by_truth}");
+    }
+
+    /// Envy-freeness: nobody could run more of its tasks with what another got, but for the other's last
+    /// task.
+    #[test]
+    fn nobody_envies_another(
+        frameworks in prop::collection::vec((demand(), Just(1)), 2..5),
+    ) {
+        let mut cluster = Cluster::new(&[(60, 60)], &frameworks);
+        cluster.fill();
+        for (i, (own, _)) in frameworks.iter().enumerate() {
+            for (j, (theirs, _)) in frameworks.iter().enumerate().filter(|(j, _)| *j != i) {
+                let bundle = times(*theirs, cluster.tasks_of(j).saturating_sub(1));
+                prop_assert!(runnable(*own, bundle) <= cluster.tasks_of(i), "{i} envies {j}");
+            }
+        }
     }
 
     /// Pareto efficiency: when everything has come to rest, no task of anybody fits anywhere.
@@ -329,7 +358,7 @@ proptest! {
         }
     }
 
-    /// Envy-freeness and weights: with equal demands everybody gets its weighted part, to the task.
+    /// Weights: with equal demands everybody gets its weighted part, to the task.
     #[test]
     fn equals_get_equal_parts(weights in prop::collection::vec(1..=3u32, 2..4)) {
         let frameworks: Vec<_> = weights.iter().map(|weight| ((1, 1), *weight)).collect();

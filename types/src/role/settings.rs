@@ -196,8 +196,19 @@ mod tests {
     #[test]
     fn weights_are_positive_numbers() {
         assert_eq!("2.5".parse::<Weight>().map(Weight::milli), Ok(2500));
-        for bad in ["0", "-1", "NaN", "inf", "", "x", "0.0001", "5000000"] {
-            assert!(bad.parse::<Weight>().is_err(), "{bad}");
+        for negative in ["-1", "-0.5"] {
+            let error = negative.parse::<Weight>();
+            let number = WeightError::Number(QuantityError::Negative(negative.to_owned()));
+            assert_eq!(error, Err(number));
+        }
+        for bad in ["NaN", "nan", "inf", "-inf", "", "x", "1e3"] {
+            let error = bad.parse::<Weight>();
+            let number = WeightError::Number(QuantityError::NotANumber(bad.to_owned()));
+            assert_eq!(error, Err(number));
+        }
+        assert!("0.0001".parse::<Weight>().is_err(), "too fine");
+        for bad in ["0", "0.000", "5000000"] {
+            assert_eq!(bad.parse::<Weight>(), Err(WeightError::OutOfRange));
         }
     }
 

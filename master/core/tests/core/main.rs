@@ -2,14 +2,19 @@
 //! step checks the invariants.
 
 mod agents;
+mod allocation;
+mod bad_input;
 mod explain;
 mod frameworks;
 mod offers;
 mod policy;
 mod reconcile;
 mod recovery;
+mod refusals;
 mod reservations;
 mod roles;
 mod script;
+mod shares;
 mod tasks;
 mod wishes;
+mod withdrawals;

@@ -322,9 +322,14 @@ fn labels_keep_reservations_apart() {
 
 #[test]
 fn only_its_owner_its_principal_or_an_operator_undoes_a_reservation() {
-    for (principal, may) in [("alice", true), ("bob", false), ("", false)] {
+    for (owner, principal, may) in [
+        ("alice", "alice", true),
+        ("alice", "bob", false),
+        ("alice", "", false),
+        ("", "", false),
+    ] {
         let mut script = Script::new();
-        script.subscribe_as(1, None, framework("ads", "alice"));
+        script.subscribe_as(1, None, framework("ads", owner));
         script.register(9, "host", res(4, 4096));
         script.change(1, vec![reserve(res(1, 1024), "ads")]);
         script.hang_up_scheduler(1);

@@ -14,7 +14,7 @@ use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, AgentTask, SchedulerCall, SchedulerEvent};
-use nesos_types::offer::{Filters, Operation};
+use nesos_types::offer::{Filters, Offer, Operation};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
@@ -29,6 +29,8 @@ pub(crate) struct Script {
     records: Vec<Record>,
     reply: Option<OperatorReply>,
     pub(crate) offers: Vec<OfferId>,
+    /// The newest offer, as its framework got it.
+    pub(crate) newest: Option<Offer>,
     pub(crate) frameworks: Vec<FrameworkId>,
     pub(crate) agents: Vec<AgentId>,
     /// Ids that were seen, in the order in which they were.
@@ -72,6 +74,7 @@ impl Script {
             records: Vec::new(),
             reply: None,
             offers: Vec::new(),
+            newest: None,
             frameworks: Vec::new(),
             agents: Vec::new(),
             names: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Script {
         match effect {
             Effect::ToScheduler(_, SchedulerEvent::Offers(offers)) => {
                 self.offers.extend(offers.iter().map(|offer| offer.id));
+                self.newest = offers.last().cloned();
             }
             Effect::ToScheduler(_, SchedulerEvent::Subscribed { framework, .. })
                 if !self.frameworks.contains(framework) =>
@@ -179,6 +183,10 @@ impl Script {
             rest = &rest[end..];
         }
         out + rest
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        self.now
     }
 
     /// Time passes, deadline by deadline.
@@ -269,6 +277,12 @@ impl Script {
                 filters: Filters::default(),
             },
         );
+    }
+
+    /// Turns an offer down.
+    pub(crate) fn decline(&mut self, connection: u64, offer: OfferId, filters: Filters) {
+        let offers = vec![offer];
+        self.call(connection, SchedulerCall::Decline { offers, filters });
     }
 
     pub(crate) fn last_offer(&self) -> OfferId {
