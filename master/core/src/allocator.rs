@@ -291,6 +291,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) config: &'a MasterConfig,
     pub(crate) now: Time,
     pub(crate) pass: Pass,
+    /// What roles hold is not known, because too many agents have not come back.
+    pub(crate) holdings_unknown: bool,
 }
 
 impl From<QuotaBlocked> for Blocked {
@@ -298,6 +300,7 @@ impl From<QuotaBlocked> for Blocked {
         match blocked {
             QuotaBlocked::Limit(role) => Self::QuotaLimit { role },
             QuotaBlocked::HeldBack | QuotaBlocked::Met => Self::Headroom,
+            QuotaBlocked::Unknown => Self::QuotaUnknown,
         }
     }
 }
@@ -332,7 +335,12 @@ fn portion(
         return Err(blocked);
     }
     let suited = suited(client, &agent.free)?;
-    let portion = match (quotas.portion(&client.quotas, &suited, rules.pass), suited) {
+    let by_quota = if rules.holdings_unknown && !client.quotas.is_empty() {
+        Err(QuotaBlocked::Unknown)
+    } else {
+        quotas.portion(&client.quotas, &suited, rules.pass)
+    };
+    let portion = match (by_quota, suited) {
         (Ok(Portion::All), Cow::Owned(suited)) => Portion::Part(suited),
         (Ok(portion), _) => portion,
         // What is set apart is no quota's business.

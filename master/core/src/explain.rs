@@ -9,7 +9,7 @@ use nesos_types::time::Time;
 use serde::Serialize;
 
 use crate::allocator::quota::Pass;
-use crate::allocator::{AgentBlocked, Client, Rules};
+use crate::allocator::{AgentBlocked, Client};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
 
@@ -103,6 +103,9 @@ pub enum Blocked {
         /// Which: the framework's own or one above it.
         role: Role,
     },
+    /// The role has a quota, and how much of it is used is not known before most agents have come back
+    /// since the master restarted.
+    QuotaUnknown,
     /// What is free in the cluster is held back for guarantees of other roles.
     Headroom,
     /// The framework turned down as much or more.
@@ -192,11 +195,7 @@ impl Master {
             })
             .or_else(|| shape.and_then(|shape| self.shape_blocked(client, agent, shape)))
             .or_else(|| {
-                let rules = Rules {
-                    config: &self.config,
-                    now: self.now,
-                    pass: Pass::Everybody,
-                };
+                let rules = self.rules(Pass::Everybody);
                 let agent_now = &self.agents[agent];
                 let portion = self.allocator.portion(slot, agent, agent_now, &rules);
                 portion.err()

@@ -6,7 +6,6 @@ use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
 use crate::agents::{Agent, Link};
-use crate::allocator::Rules;
 use crate::allocator::quantities::Quantities;
 use crate::allocator::quota::Pass;
 use crate::deadlines::Deadline;
@@ -248,11 +247,7 @@ impl Master {
             return;
         }
         let may_wait = !self.allocator.quotas.is_empty() && self.allocator.cycle_at().is_some();
-        let rules = Rules {
-            config: &self.config,
-            now: self.now,
-            pass: Pass::Everybody,
-        };
+        let rules = self.rules(Pass::Everybody);
         for (slot, agent) in self.agents.iter() {
             let blocked = self.agent_blocked(slot);
             assert_eq!(self.allocator.is_idle(slot), blocked.is_none());

@@ -60,6 +60,8 @@ pub(crate) enum QuotaBlocked {
     HeldBack,
     /// The pass is for those whose guarantee is not met.
     Met,
+    /// What the role holds is not known yet.
+    Unknown,
 }
 
 #[derive(Debug)]

@@ -80,8 +80,25 @@ impl Master {
         }
     }
 
+    /// What an allocation goes by in this pass.
+    pub(crate) fn rules(&self, pass: Pass) -> Rules<'_> {
+        Rules {
+            config: &self.config,
+            now: self.now,
+            pass,
+            holdings_unknown: self.are_holdings_unknown(),
+        }
+    }
+
+    /// Whether more than a fifth of the agents have not come back since the master restarted. What roles
+    /// hold on those is not known, so quotas cannot be kept. (Mesos waits for four fifths as well.)
+    fn are_holdings_unknown(&self) -> bool {
+        self.recovered * 5 > self.agents.len()
+    }
+
     /// Whom the policy serves with an agent's free resources, and with how much of them.
     fn next_client(&mut self, slot: AgentSlot, pass: Pass) -> Option<(ClientSlot, Portion)> {
+        let holdings_unknown = self.are_holdings_unknown();
         let Allocator {
             clients,
             policy,
@@ -94,6 +111,7 @@ impl Master {
             config: &self.config,
             now: self.now,
             pass,
+            holdings_unknown,
         };
         let mut found = None;
         let client = policy.next(&mut |client| {

@@ -3,12 +3,12 @@
 use expect_test::expect;
 use nesos_master_core::{Blocked, BuiltInPolicy, Event, MasterConfig, OperatorRequest, RequestId};
 use nesos_types::framework::FrameworkInfo;
-use nesos_types::message::SchedulerCall;
+use nesos_types::message::{AgentTask, SchedulerCall};
 use nesos_types::offer::Filters;
 use nesos_types::role::{Role, RoleChange, RoleRefusal, Weight};
 use nesos_types::task::TaskState;
 
-use crate::script::{Script, res, seconds, task};
+use crate::script::{Script, info, res, seconds, task};
 
 fn role(text: &str) -> Role {
     text.parse().expect("a role")
@@ -264,6 +264,81 @@ fn absurd_quotas_are_refused_and_nothing_is_changed() {
     };
     let said = refusal.to_string();
     assert!(said.contains("8GiB mem") && said.contains("4GiB"), "{said}");
+}
+
+/// A role that may have 2 CPUs and uses them on the first of some agents, and then another master.
+fn restarted_with_a_limit(agents: u64) -> Script {
+    let mut script = Script::new();
+    set(&mut script, &[("a", "limit cpus:2")], false);
+    subscribe(&mut script, 1, "a");
+    script.register(10, "host", res(2, 2048));
+    script.launch(1, &[script.last_offer()], &[task("t", res(2, 2048))]);
+    for connection in 11..10 + agents {
+        script.register(connection, "host", res(2, 2048));
+    }
+    script.restart();
+    let info = FrameworkInfo::new("a", [role("a")]);
+    script.subscribe_as(3, Some(script.frameworks[0]), info);
+    script.skip();
+    script
+}
+
+/// Agents come back, by their place.
+fn come_back(script: &mut Script, agents: std::ops::Range<usize>) {
+    for at in agents {
+        let brought = AgentTask {
+            role: role("a"),
+            ..script.brought("t", res(2, 2048), TaskState::Running)
+        };
+        let tasks = if at == 0 { vec![brought] } else { vec![] };
+        let agent = Some(script.agents[at]);
+        script.register_as(20 + at as u64, agent, info("host", res(2, 2048)), tasks);
+    }
+    script.pass(seconds(2));
+}
+
+#[test]
+fn a_limit_holds_although_a_new_master_hears_of_what_is_used_late() {
+    let mut script = restarted_with_a_limit(2);
+    come_back(&mut script, 1..2);
+    assert!(
+        !script.said("Offers"),
+        "the other agent may run tasks of it"
+    );
+    let blocked = |script: &Script| {
+        let explanation = script.master.explain(script.frameworks[0]);
+        let groups = explanation.roles[0].groups.iter();
+        groups.map(|it| it.blocked.clone()).collect::<Vec<_>>()
+    };
+    let unknown = [Blocked::AgentRecovered, Blocked::QuotaUnknown];
+    assert_eq!(blocked(&script), unknown);
+    subscribe(&mut script, 4, "b");
+    assert!(
+        script.said("4< Offers"),
+        "who has no quota waits for nobody"
+    );
+    decline(&mut script, 4);
+    script.skip();
+    come_back(&mut script, 0..1);
+    assert!(!script.said("Offers"));
+    let limit = Blocked::QuotaLimit { role: role("a") };
+    assert_eq!(blocked(&script), [Blocked::Allocated, limit]);
+}
+
+#[test]
+fn a_quota_waits_for_four_fifths_of_the_agents_and_not_for_ever() {
+    let mut script = restarted_with_a_limit(5);
+    come_back(&mut script, 1..4);
+    assert!(!script.said("Offers"));
+    come_back(&mut script, 4..5);
+    assert!(script.said("3< Offers"), "four of five are back");
+
+    let mut script = restarted_with_a_limit(2);
+    come_back(&mut script, 1..2);
+    script.pass_alive(seconds(590), &[3], &[21]);
+    assert!(!script.said("Offers"));
+    script.pass_alive(seconds(10), &[3], &[21]);
+    assert!(script.said("3< Offers"), "the other agent is given up");
 }
 
 #[test]

@@ -135,6 +135,10 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
         Blocked::QuotaLimit { role } => {
             ("quota_limit", format!("role {role} has reached its limit"))
         }
+        Blocked::QuotaUnknown => (
+            "quota_unknown",
+            "how much the role uses of its quota is not known before most agents are back".into(),
+        ),
         Blocked::Headroom => (
             "headroom",
             "what is free is held back for the guarantees of other roles".into(),
