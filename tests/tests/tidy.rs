@@ -1,9 +1,11 @@
 //! The rules of the house that no compiler checks: who may depend on whom, what stays out of the pure
-//! crates, and how a source file begins and ends.
+//! crates, how a source file begins and ends, and that tests which a page names are there.
 //!
 //! It reads the work tree as text and knows nothing about what any crate does. Each test looks at
 //! one rule and names every file that breaks it.
 
+#[path = "tidy/conformance.rs"]
+mod conformance;
 #[path = "tidy/manifests.rs"]
 mod manifests;
 #[path = "tidy/sources.rs"]
@@ -142,6 +144,18 @@ fn nothing_is_left_for_later() {
         excuses.iter().any(|excuse| source.text.contains(excuse))
     });
     assert!(broken.is_empty(), "unfinished: {broken:#?}");
+}
+
+#[test]
+fn every_rule_of_the_conformance_page_names_a_test_that_is_there() {
+    let rows = conformance::rows(&root());
+    assert!(rows.len() > 100, "the whole page is read");
+    let untested = rows.iter().filter(|row| row.tests.is_empty());
+    let untested: Vec<_> = untested.map(|row| &row.rule).collect();
+    assert!(untested.is_empty(), "rules without a test: {untested:#?}");
+    let named = rows.iter().flat_map(|row| &row.tests);
+    let missing: Vec<_> = named.filter(|test| !test.is_in(&root())).collect();
+    assert!(missing.is_empty(), "named but not there: {missing:#?}");
 }
 
 fn root() -> std::path::PathBuf {
