@@ -29,7 +29,7 @@ pub(crate) mod policy;
 pub(crate) mod quantities;
 pub(crate) mod quota;
 mod run;
-mod share;
+pub(crate) mod share;
 pub(crate) mod wishes;
 
 use filters::{Epoch, Filters};

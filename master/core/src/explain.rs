@@ -1,4 +1,5 @@
-//! Explanations: for a framework that waits, agent by agent, the first rule that blocked.
+//! Explanations: for a framework that waits, agent by agent, the first rule that blocked. Who comes
+//! first where no rule does is told in [`order`].
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,14 @@ use nesos_types::role::Role;
 use nesos_types::time::Time;
 use serde::Serialize;
 
-use crate::allocator::quota::Pass;
 use crate::allocator::{AgentBlocked, Client};
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot};
+
+mod order;
+
+use order::Line;
+pub use order::Precedence;
 
 /// Why a framework has no further offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,8 +118,25 @@ pub enum Blocked {
         /// Until when.
         until: Time,
     },
-    /// Nothing blocks: the resources are about to be offered, to this framework or to one whose turn
-    /// comes first.
+    /// Nothing blocks, but another client comes first in the order and would take the agent.
+    Behind {
+        /// Whose.
+        framework: FrameworkId,
+        /// Its role, up to where the order tells the two apart.
+        role: Role,
+        /// The framework's own role, up to there.
+        own_role: Role,
+        /// Why the other comes first.
+        by: Precedence,
+    },
+    /// Nothing blocks, but others would take the agent too, and a plug-in ranks them.
+    RankedByPlugin {
+        /// What the plug-in is called.
+        plugin: String,
+        /// How many others.
+        others: usize,
+    },
+    /// Nothing blocks and nobody comes first: the resources are about to be offered to this framework.
     NextInLine,
 }
 
@@ -170,11 +192,12 @@ impl Master {
 
     fn explain_client(&self, client: ClientSlot, shape: Option<&Resources>) -> Vec<BlockedGroup> {
         let mut groups: BTreeMap<Blocked, Vec<AgentId>> = BTreeMap::new();
+        let line = Line::default();
         for (slot, agent) in self.agents.by_id() {
             let total = &agent.total;
             let blocked = match shape {
                 Some(shape) if !total.covers(shape) => Blocked::AgentTooSmall,
-                _ => self.blocked(client, slot, shape),
+                _ => self.blocked(client, slot, shape, &line),
             };
             groups.entry(blocked).or_default().push(agent.id);
         }
@@ -185,7 +208,13 @@ impl Master {
     }
 
     /// The first rule that keeps an agent's resources from a client.
-    fn blocked(&self, slot: ClientSlot, agent: AgentSlot, shape: Option<&Resources>) -> Blocked {
+    fn blocked(
+        &self,
+        slot: ClientSlot,
+        agent: AgentSlot,
+        shape: Option<&Resources>,
+        line: &Line,
+    ) -> Blocked {
         let client = &self.allocator.clients[slot];
         client
             .blocked()
@@ -194,13 +223,7 @@ impl Master {
                     .map(|blocked| self.put(blocked, client.framework))
             })
             .or_else(|| shape.and_then(|shape| self.shape_blocked(client, agent, shape)))
-            .or_else(|| {
-                let rules = self.rules(Pass::Everybody);
-                let agent_now = &self.agents[agent];
-                let portion = self.allocator.portion(slot, agent, agent_now, &rules);
-                portion.err()
-            })
-            .unwrap_or(Blocked::NextInLine)
+            .unwrap_or_else(|| self.in_line(slot, agent, line))
     }
 
     /// What keeps a task of this shape from an agent that has something to offer.

@@ -36,7 +36,7 @@ pub use allocator::plugin::{PolicyFault, PolicyGuest};
 pub use config::{BuiltInPolicy, MasterConfig};
 pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
 pub use event::{ConnectionId, Event, OperatorRequest, RequestId};
-pub use explain::{Blocked, BlockedGroup, Explanation, RoleExplanation};
+pub use explain::{Blocked, BlockedGroup, Explanation, Precedence, RoleExplanation};
 pub use master::Master;
 pub use nesos_types::role::Weight;
 pub use policy::{NewPolicy, PolicyChoice};

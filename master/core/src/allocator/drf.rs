@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleSettings, Weight};
 
-use super::policy::Policy;
+use super::policy::{Policy, Standing};
 use super::quantities::Quantities;
 use super::share::Share;
 use crate::config::BuiltInPolicy;
@@ -230,9 +230,82 @@ impl Drf {
         }
     }
 
+    /// Whether shares have to be worked out against another total.
+    fn basis_is_stale(&self) -> bool {
+        self.total_changed && !self.total.is_proportional_to(&self.basis)
+    }
+
+    /// Where a node belongs among its siblings, with shares against this basis.
+    fn rank(&self, slot: NodeSlot, basis: &Quantities) -> Rank {
+        let node = &self.nodes[slot];
+        Rank {
+            priority: Reverse(node.priority),
+            share: Share::dominant(&node.held, basis, node.weight),
+            served: node.served,
+            node: slot,
+        }
+    }
+
+    /// The same, whether or not its siblings have been put in order since the last change.
+    fn rank_now(&self, slot: NodeSlot) -> Rank {
+        let basis = match self.basis_is_stale() {
+            true => &self.total,
+            false => &self.basis,
+        };
+        self.rank(slot, basis)
+    }
+
+    /// Adds the clients below a node that want offers, in order.
+    fn collect_in_order(&self, slot: NodeSlot, clients: &mut Vec<ClientSlot>) {
+        let node = &self.nodes[slot];
+        if let Kind::Client(client) = node.kind {
+            clients.push(client);
+        }
+        let children = node.children.values();
+        let wanting = children.filter(|child| self.nodes[**child].wanting > 0);
+        let ranks: BTreeSet<_> = wanting.map(|child| self.rank_now(*child)).collect();
+        for rank in ranks {
+            self.collect_in_order(rank.node, clients);
+        }
+    }
+
+    /// The nodes from the root to a client's leaf.
+    fn way_to(&self, client: ClientSlot) -> Vec<NodeSlot> {
+        let leaf = Some(self.leaf(client));
+        let mut way: Vec<_> =
+            std::iter::successors(leaf, |slot| self.nodes[*slot].parent).collect();
+        way.reverse();
+        way
+    }
+
+    /// The role that a node is, or that it is part of.
+    fn role_of(&self, slot: NodeSlot) -> Role {
+        let up = std::iter::successors(Some(slot), |slot| self.nodes[*slot].parent);
+        let mut names: Vec<_> = up
+            .filter_map(|slot| match &self.nodes[slot].kind {
+                Kind::Role(name) => Some(name.as_ref()),
+                Kind::Own | Kind::Client(_) => None,
+            })
+            .collect();
+        names.reverse();
+        names.join("/").parse().expect("it was made of a role")
+    }
+
+    fn standing(&self, slot: NodeSlot) -> Standing {
+        // The basis may be a multiple of the total, which orders alike but is not what people expect.
+        let rank = self.rank(slot, &self.total);
+        Standing {
+            role: self.role_of(slot),
+            priority: rank.priority.0,
+            share: rank.share,
+        }
+    }
+
     /// Puts marked nodes where they belong among their siblings.
     fn settle(&mut self) {
-        if std::mem::take(&mut self.total_changed) && !self.total.is_proportional_to(&self.basis) {
+        let stale = self.basis_is_stale();
+        self.total_changed = false;
+        if stale {
             self.nobody_took = None;
             self.basis.clone_from(&self.total);
             self.mark_all();
@@ -243,13 +316,9 @@ impl Drf {
             };
             node.marked = false;
             let Some(parent) = node.parent else { continue };
-            let rank = (node.wanting > 0).then(|| Rank {
-                priority: Reverse(node.priority),
-                share: Share::dominant(&node.held, &self.basis, node.weight),
-                served: node.served,
-                node: slot,
-            });
-            let before = std::mem::replace(&mut node.rank, rank);
+            let wanting = node.wanting > 0;
+            let rank = wanting.then(|| self.rank(slot, &self.basis));
+            let before = std::mem::replace(&mut self.nodes[slot].rank, rank);
             if before == rank {
                 continue;
             }
@@ -371,6 +440,21 @@ impl Policy for Drf {
         taker.map(|client| self.serve(client))
     }
 
+    fn order(&self) -> Option<Vec<ClientSlot>> {
+        let mut clients = Vec::new();
+        self.collect_in_order(self.root, &mut clients);
+        Some(clients)
+    }
+
+    fn parting(&self, one: ClientSlot, other: ClientSlot) -> (Standing, Standing) {
+        let (one, other) = (self.way_to(one), self.way_to(other));
+        let mut pairs = one.into_iter().zip(other);
+        let (one, other) = pairs
+            .find(|(one, other)| one != other)
+            .expect("two clients have leaves of their own");
+        (self.standing(one), self.standing(other))
+    }
+
     fn held(&self, client: ClientSlot) -> &Quantities {
         &self.nodes[self.leaf(client)].held
     }
@@ -388,14 +472,18 @@ impl Policy for Drf {
     }
 
     fn check_invariants(&self) {
-        if let Some(all) = &self.nobody_took {
-            let mut asked = Vec::new();
-            self.first_taker(self.root, &mut |client| {
-                asked.push(client);
-                false
-            });
-            let changed = !self.marked.is_empty() || self.total_changed;
-            assert!(changed || *all == asked, "the list is that of the tree");
+        let mut asked = Vec::new();
+        self.first_taker(self.root, &mut |client| {
+            asked.push(client);
+            false
+        });
+        if self.marked.is_empty() && !self.total_changed {
+            assert_eq!(self.order(), Some(asked.clone()), "the order as it is told");
+            let list = self.nobody_took.as_ref();
+            assert!(
+                list.is_none_or(|all| *all == asked),
+                "the list is that of the tree"
+            );
         }
         for (slot, node) in self.nodes.iter() {
             let ranks = node.children.values().filter_map(|child| {

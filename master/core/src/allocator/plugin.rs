@@ -15,7 +15,7 @@ use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 
 use super::drf::Drf;
-use super::policy::{Account, Policy};
+use super::policy::{Account, Policy, Standing};
 use super::quantities::Quantities;
 use crate::snapshot::PolicyView;
 use crate::table::{ClientSlot, Slot};
@@ -397,6 +397,17 @@ impl Policy for Plugin {
                 self.built_in.next(takes)
             }
         }
+    }
+
+    fn order(&self) -> Option<Vec<ClientSlot>> {
+        match self.guest {
+            Some(_) => None,
+            None => self.built_in.order(),
+        }
+    }
+
+    fn parting(&self, one: ClientSlot, other: ClientSlot) -> (Standing, Standing) {
+        self.built_in.parting(one, other)
     }
 
     fn held(&self, client: ClientSlot) -> &Quantities {

@@ -9,6 +9,7 @@ use nesos_types::time::Time;
 
 use super::plugin::PolicyFault;
 use super::quantities::Quantities;
+use super::share::Share;
 use crate::snapshot::PolicyView;
 use crate::table::ClientSlot;
 
@@ -21,6 +22,15 @@ pub(crate) struct Account {
     pub(crate) fuel: u64,
     /// Its first fault, if it was found since.
     pub(crate) fault: Option<PolicyFault>,
+}
+
+/// How a node of the tree of roles stands among its siblings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The role that it is, or that it is part of.
+    pub(crate) role: Role,
+    pub(crate) priority: i32,
+    pub(crate) share: Share,
 }
 
 /// Decides the order in which clients, that is frameworks in one of their roles, are served.
@@ -60,6 +70,14 @@ pub(crate) trait Policy: fmt::Debug + Send {
 
     /// The first wanting client, in the order of this policy, that `takes` what there is to give.
     fn next(&mut self, takes: &mut dyn FnMut(ClientSlot) -> bool) -> Option<ClientSlot>;
+
+    /// Every client that wants offers, the one that is asked first in front. `None` if that shows only
+    /// when somebody asks in earnest.
+    fn order(&self) -> Option<Vec<ClientSlot>>;
+
+    /// Where the ways of two clients through the tree of roles part: how the first one's node stands
+    /// there, and the second one's.
+    fn parting(&self, one: ClientSlot, other: ClientSlot) -> (Standing, Standing);
 
     /// What a client holds.
     fn held(&self, client: ClientSlot) -> &Quantities;

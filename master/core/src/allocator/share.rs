@@ -34,6 +34,19 @@ impl Share {
     }
 }
 
+impl Share {
+    /// The share in millionths, rounded down, for people to look at.
+    pub(crate) fn millionths(&self) -> u64 {
+        // The capacity counts weights in thousandths.
+        let whole = self.held.checked_mul(1_000_000_000);
+        let millionths = match whole {
+            Some(whole) => whole / self.capacity,
+            None => self.held / (self.capacity / 1_000_000_000).max(1),
+        };
+        u64::try_from(millionths).unwrap_or(u64::MAX)
+    }
+}
+
 impl Ord for Share {
     fn cmp(&self, other: &Self) -> Ordering {
         let left = self.held.checked_mul(other.capacity);

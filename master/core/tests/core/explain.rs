@@ -1,11 +1,12 @@
 //! Explanations: the first rule that blocks, agent by agent.
 
 use expect_test::expect;
-use nesos_master_core::Blocked;
+use nesos_master_core::{Blocked, BuiltInPolicy, MasterConfig, Precedence};
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::FrameworkId;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Filters;
+use nesos_types::role::Role;
 
 use crate::script::{Script, res, seconds, task};
 
@@ -136,4 +137,101 @@ fn a_shape_tells_apart_where_it_never_fits_and_where_it_does_not_fit_now() {
         ),
         "{rules:?}"
     );
+}
+
+/// A script in which offers are made a minute late, so that one can ask who will get them.
+fn slow(policy: BuiltInPolicy) -> Script {
+    Script::with(MasterConfig {
+        policy,
+        allocation_window: seconds(60),
+        offer_timeout: None,
+        ..MasterConfig::default()
+    })
+}
+
+fn role(text: &str) -> Role {
+    text.parse().expect("a role")
+}
+
+fn subscribe(script: &mut Script, connection: u64, name: &str) {
+    script.subscribe_as(connection, None, FrameworkInfo::new(name, [role(name)]));
+}
+
+/// What the first role of a framework waits for.
+fn waits_for(script: &Script, framework: usize) -> Blocked {
+    let explanation = script.master.explain(script.frameworks[framework]);
+    let groups = &explanation.roles[0].groups;
+    let mut groups = groups.iter().map(|group| &group.blocked);
+    groups.next_back().expect("there is an agent").clone()
+}
+
+fn behind(script: &Script, framework: usize, roles: [&str; 2], by: Precedence) -> Blocked {
+    Blocked::Behind {
+        framework: script.frameworks[framework],
+        role: role(roles[0]),
+        own_role: role(roles[1]),
+        by,
+    }
+}
+
+#[test]
+fn who_comes_first_is_told_with_the_shares_where_the_paths_part() {
+    let mut script = slow(BuiltInPolicy::Drf);
+    subscribe(&mut script, 1, "a/x");
+    script.register(10, "one", res(1, 1024));
+    script.pass(seconds(60));
+    subscribe(&mut script, 2, "b/y");
+    script.register(11, "two", res(3, 3072));
+    // A quarter of all is offered to a/x; the rest goes to the other root.
+    let share = Precedence::Share {
+        theirs: 0,
+        own: 250_000,
+    };
+    assert_eq!(waits_for(&script, 0), behind(&script, 1, ["b", "a"], share));
+    assert_eq!(waits_for(&script, 1), Blocked::NextInLine);
+    // What was told is what happens.
+    script.skip();
+    script.pass(seconds(60));
+    assert!(script.said("2< Offers") && !script.said("1< Offers"));
+}
+
+#[test]
+fn equals_take_turns_and_who_refuses_is_not_in_the_way() {
+    let mut script = slow(BuiltInPolicy::Drf);
+    subscribe(&mut script, 1, "a");
+    subscribe(&mut script, 2, "a");
+    script.register(10, "one", res(1, 1024));
+    let turn = Precedence::Turn { share: 0 };
+    assert_eq!(waits_for(&script, 0), Blocked::NextInLine);
+    assert_eq!(waits_for(&script, 1), behind(&script, 0, ["a", "a"], turn));
+    script.pass(seconds(60));
+    let (offers, filters) = (vec![script.last_offer()], Filters::refuse_for(seconds(900)));
+    script.call(1, SchedulerCall::Decline { offers, filters });
+    assert_eq!(waits_for(&script, 1), Blocked::NextInLine);
+}
+
+#[test]
+fn a_higher_priority_is_told_as_such() {
+    let mut script = slow(BuiltInPolicy::Priority);
+    subscribe(&mut script, 1, "low");
+    subscribe(&mut script, 2, "high");
+    script.set_role("high", |change| change.priority = Some(7));
+    script.register(10, "one", res(1, 1024));
+    let priority = Precedence::Priority { theirs: 7, own: 0 };
+    let roles = ["high", "low"];
+    assert_eq!(waits_for(&script, 0), behind(&script, 1, roles, priority));
+}
+
+#[test]
+fn a_guarantee_that_is_not_met_comes_first() {
+    let mut script = slow(BuiltInPolicy::Drf);
+    subscribe(&mut script, 1, "a");
+    subscribe(&mut script, 2, "b");
+    script.register(10, "one", res(4, 4096));
+    let guarantee = "cpus:1;mem:1GiB".parse().ok();
+    script.set_role("b", |change| change.guarantee = guarantee);
+    let roles = ["b", "a"];
+    let waits = waits_for(&script, 0);
+    assert_eq!(waits, behind(&script, 1, roles, Precedence::Guarantee));
+    assert_eq!(waits_for(&script, 1), Blocked::NextInLine);
 }

@@ -3,7 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use expect_test::expect;
-use nesos_master_core::{BuiltInPolicy, NewPolicy, PolicyFault, PolicyGuest};
+use nesos_master_core::{
+    Blocked, BuiltInPolicy, MasterConfig, NewPolicy, PolicyFault, PolicyGuest,
+};
 use nesos_types::bundle::Digest;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Filters;
@@ -143,6 +145,24 @@ fn a_plugin_decides_who_is_served() {
     assert!(script.said("1< Offers"));
     let stats = script.master.stats();
     assert_eq!((stats.policy_turns, stats.policy_faults), (2, 0));
+}
+
+#[test]
+fn who_waits_for_a_plugin_is_told_so_because_it_has_no_shares() {
+    let mut script = Script::with(MasterConfig {
+        allocation_window: seconds(60),
+        ..MasterConfig::default()
+    });
+    script.subscribe(1, "a");
+    script.subscribe(2, "b");
+    script.set_policy(plugin(Fake::answering(vec![Ok(vec![1, 0])]).0));
+    script.register(3, "host", res(4, 4096));
+    let waits = script.master.explain(script.frameworks[0]);
+    let ranked = Blocked::RankedByPlugin {
+        plugin: "fake".to_owned(),
+        others: 1,
+    };
+    assert_eq!(waits.roles[0].groups[0].blocked, ranked);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId}
 use nesos_types::message::{AgentCommand, AgentEvent, AgentTask, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Filters, Offer, Operation};
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
+use nesos_types::role::{Role, RoleChange};
 use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
@@ -113,6 +113,17 @@ impl Script {
         let mut decisions = Decisions::default();
         self.master.handle(self.now, event, &mut decisions);
         self.look_at(decisions);
+    }
+
+    /// An operator changes what is decided of a role.
+    pub(crate) fn set_role(&mut self, name: &str, decide: impl FnOnce(&mut RoleChange)) {
+        let mut change = RoleChange::of(name.parse().expect("a role"));
+        decide(&mut change);
+        let request = OperatorRequest::ChangeRoles {
+            changes: vec![change],
+            force: false,
+        };
+        self.event(Event::Operator(RequestId(0), request));
     }
 
     /// An operator sets the policy.

@@ -1,7 +1,7 @@
 //! Explanations on the wire: a word for programs and a sentence for people.
 
 use nesos_api::v1;
-use nesos_master_core::{Blocked, BlockedGroup, Explanation};
+use nesos_master_core::{Blocked, BlockedGroup, Explanation, Precedence};
 use nesos_types::time::Time;
 use tonic::Status;
 
@@ -150,11 +150,52 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
                 until.since(now)
             ),
         ),
+        Blocked::Behind {
+            framework,
+            role,
+            own_role,
+            by,
+        } => {
+            let other = match role == own_role {
+                true => format!("framework {framework} of the same role"),
+                false => format!("role {role}"),
+            };
+            (
+                "behind",
+                format!("behind {other} in the order: {}", why(by)),
+            )
+        }
+        Blocked::RankedByPlugin { plugin, others } => (
+            "ranked_by_plugin",
+            format!("{others} others would take it too, and the plug-in {plugin:?} ranks them"),
+        ),
         Blocked::NextInLine => (
             "next_in_line",
-            "nothing blocks: it is about to be offered, to whose turn it is".into(),
+            "nothing blocks and nobody comes first: it is about to be offered".into(),
         ),
     }
+}
+
+/// Why another comes first.
+fn why(by: &Precedence) -> String {
+    match by {
+        Precedence::Guarantee => "it lacks what its role is guaranteed".to_owned(),
+        Precedence::Priority { theirs, own } => {
+            format!("its priority is {theirs}, this one's {own}")
+        }
+        Precedence::Share { theirs, own } => {
+            let (theirs, own) = (percent(*theirs), percent(*own));
+            format!("its share over weight is {theirs}, this one's {own}")
+        }
+        Precedence::Turn { share } => {
+            let share = percent(*share);
+            format!("both have a share over weight of {share}, and it was served longer ago")
+        }
+    }
+}
+
+fn percent(millionths: u64) -> String {
+    format!("{}.{:04} %", millionths / 10_000, millionths % 10_000)
 }
 
 #[cfg(test)]
@@ -181,6 +222,29 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(status.code(), tonic::Code::NotFound);
+    }
+
+    #[test]
+    fn who_comes_first_is_named_with_both_shares() {
+        let behind = |own_role: &str, by| {
+            let blocked = Blocked::Behind {
+                framework: FrameworkId(1),
+                role: "web".parse().unwrap(),
+                own_role: own_role.parse().unwrap(),
+                by,
+            };
+            rule(&blocked, Time::ZERO).1
+        };
+        let (theirs, own) = (125_000, 1_500_001);
+        assert_eq!(
+            behind("batch", Precedence::Share { theirs, own }),
+            "behind role web in the order: its share over weight is 12.5000 %, this one's 150.0001 %"
+        );
+        let same_role = behind("web", Precedence::Turn { share: 0 });
+        assert!(
+            same_role.contains(&FrameworkId(1).to_string()),
+            "{same_role}"
+        );
     }
 
     #[test]
