@@ -82,6 +82,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use nesos_master::MasterConfig;
+    use nesos_types::resources::Scalar;
 
     use super::*;
 
@@ -89,6 +90,27 @@ mod tests {
         Settings {
             table: text.parse().expect("TOML"),
             origin: "a test".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_flag_for_a_section_leaves_the_rest_of_it() {
+        for text in [
+            "",
+            "[allocation]\nwindow_ms = 7\nfair_sharing_excluded = ['mem']",
+        ] {
+            let mut settings = settings(text);
+            let names = vec!["gpus".to_owned()];
+            settings.set_in("allocation", "fair_sharing_excluded", Some(names));
+            settings.set_in("allocation", "window_ms", None::<i64>);
+            settings.set_state_directory(None, || "/default".into());
+            let config: MasterConfig = settings.read().expect("a configuration");
+            let excluded = config.allocation.fair_sharing_excluded;
+            assert_eq!(excluded, [Scalar::named("gpus")].into());
+            assert_eq!(
+                config.allocation.window_ms,
+                if text.is_empty() { 0 } else { 7 }
+            );
         }
     }
 

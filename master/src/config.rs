@@ -1,6 +1,6 @@
 //! What an operator may choose about a master: one typed tree, parsed once, unknown keys refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use nesos_api::DEFAULT_MASTER_PORT;
 use nesos_master_core::{BuiltInPolicy, MasterConfig as CoreConfig, Weight};
-use nesos_types::resources::Resources;
+use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::Role;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The configuration of a master. Everything but the state directory has a default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +75,10 @@ pub struct AllocationConfig {
     /// In which order frameworks are served: `drf`, by fair shares, or `priority`, by the priorities
     /// of their roles. Default: `drf`.
     pub policy: PolicyName,
+    /// Resources that count for no share, as `["gpus", "disk"]`; quotas go by them all the same.
+    /// Default: none.
+    #[serde(deserialize_with = "names_of_resources")]
+    pub fair_sharing_excluded: BTreeSet<Scalar>,
     /// Weights of roles among their siblings, in thousandths. A role that is not listed has 1000.
     pub weights_milli: BTreeMap<Role, NonZeroU32>,
 }
@@ -156,6 +160,7 @@ impl Default for AllocationConfig {
             offer_timeout_ms: core.offer_timeout.map_or(0, millis),
             min_allocatable: core.min_allocatable,
             policy: PolicyName::default(),
+            fair_sharing_excluded: core.fair_sharing_excluded,
             weights_milli: BTreeMap::new(),
         }
     }
@@ -235,6 +240,7 @@ impl MasterConfig {
             allocation_window: Duration::from_millis(self.allocation.window_ms),
             min_allocatable: self.allocation.min_allocatable.clone(),
             policy: self.allocation.policy.into(),
+            fair_sharing_excluded: self.allocation.fair_sharing_excluded.clone(),
             weights: self
                 .allocation
                 .weights_milli
@@ -247,6 +253,23 @@ impl MasterConfig {
         }
     }
 }
+
+/// Names as they stand before the colon in `cpus:4;gpus:1`.
+fn names_of_resources<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeSet<Scalar>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let is_name = |name: &String| !name.is_empty() && !name.contains(NOT_IN_NAMES);
+    if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        return Err(de::Error::custom(format!(
+            "{wrong:?} is not the name of a resource; for example cpus, mem, disk or gpus"
+        )));
+    }
+    Ok(names.iter().map(|name| Scalar::named(name)).collect())
+}
+
+/// What ends a name where resources are written, or cannot be part of one.
+const NOT_IN_NAMES: fn(char) -> bool = |found| found.is_whitespace() || ":;,()".contains(found);
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -273,6 +296,7 @@ mod tests {
             [allocation]
             offer_timeout_ms = 0
             policy = "priority"
+            fair_sharing_excluded = ["gpus", "disk"]
             weights_milli = { "a/b" = 2500 }
             "#,
         )
@@ -281,8 +305,25 @@ mod tests {
         assert_eq!(core.ping_interval, Duration::from_millis(7));
         assert_eq!(core.offer_timeout, None);
         assert_eq!(core.policy, BuiltInPolicy::Priority);
+        let excluded = ["gpus", "disk"].map(Scalar::named);
+        assert_eq!(core.fair_sharing_excluded, BTreeSet::from(excluded));
         let settings = core.role_settings(&"a/b".parse().unwrap());
         assert_eq!(settings.weight.milli(), 2500);
+    }
+
+    #[test]
+    fn what_is_no_name_of_a_resource_is_refused_with_what_is_wrong() {
+        for wrong in ["", " ", "gpus:1", "a,b", "cpus(ads)"] {
+            let text = format!(
+                "state_directory = '/s'\n[allocation]\nfair_sharing_excluded = ['disk', '{wrong}']"
+            );
+            let error = toml::from_str::<MasterConfig>(&text).unwrap_err();
+            let said = error.to_string();
+            assert!(
+                said.contains(&format!("{wrong:?} is not the name")),
+                "{said}"
+            );
+        }
     }
 
     #[test]

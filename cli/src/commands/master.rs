@@ -27,6 +27,9 @@ pub(crate) struct Master {
     /// Where to listen [default: 127.0.0.1:5050]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Resources that count for no share, as `gpus,disk`; quotas go by them all the same
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    fair_sharing_exclude: Option<Vec<String>>,
 }
 
 impl Master {
@@ -54,6 +57,8 @@ impl Master {
     fn settings(&self) -> Result<MasterConfig, Failure> {
         let mut settings = Settings::load(self.config.as_deref())?;
         settings.set("listen", self.listen.map(|address| address.to_string()));
+        let excluded = self.fair_sharing_exclude.clone();
+        settings.set_in("allocation", "fair_sharing_excluded", excluded);
         settings.set_state_directory(self.state_dir.as_deref(), || {
             default_state_directory("master")
         });

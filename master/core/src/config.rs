@@ -1,11 +1,11 @@
 //! What an operator may choose about a master's decisions. Defaults are those of Apache Mesos unless a
 //! field says otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use nesos_types::resources::Resources;
+use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::{Role, RoleSettings, Weight};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,9 @@ pub struct MasterConfig {
     pub weights: BTreeMap<Role, Weight>,
     /// In which order frameworks are served. Default: fair shares.
     pub policy: BuiltInPolicy,
+    /// Resources that count for no share, as `gpus` or `disk`; quotas go by them all the same. A policy
+    /// that is a plug-in hears of everything and decides for itself. Default: none.
+    pub fair_sharing_excluded: BTreeSet<Scalar>,
     /// How many ended tasks, and how many unreachable ones, are remembered per framework.
     /// Default: 1000.
     pub max_completed_tasks: usize,
@@ -83,6 +86,7 @@ impl Default for MasterConfig {
             min_allocatable: vec![Resources::new(10, 0), Resources::new(0, 32 << 20)],
             weights: BTreeMap::new(),
             policy: BuiltInPolicy::default(),
+            fair_sharing_excluded: BTreeSet::new(),
             max_completed_tasks: 1000,
             max_completed_frameworks: 50,
             max_retired_ids: 102_400,

@@ -53,17 +53,20 @@ pub(crate) fn initial_policy(
     now: Time,
 ) -> Box<dyn Policy> {
     match registry.policy() {
-        None => built_in(config.policy),
-        Some(PolicyChoice::BuiltIn(policy)) => built_in(*policy),
+        None => built_in(config.policy, config),
+        Some(PolicyChoice::BuiltIn(policy)) => built_in(*policy, config),
         Some(PolicyChoice::Plugin { name, digest }) => {
             let fault = PolicyFault::NotLoaded("the master is starting".to_owned());
-            plugin(name.clone(), *digest, now, Err(fault))
+            plugin(name.clone(), *digest, now, Err(fault), config)
         }
     }
 }
 
-fn built_in(policy: BuiltInPolicy) -> Box<dyn Policy> {
-    Box::new(Drf::new(policy.into()))
+fn built_in(policy: BuiltInPolicy, config: &MasterConfig) -> Box<dyn Policy> {
+    Box::new(Drf::new(
+        policy.into(),
+        config.fair_sharing_excluded.clone(),
+    ))
 }
 
 fn plugin(
@@ -71,8 +74,9 @@ fn plugin(
     digest: Digest,
     now: Time,
     guest: Result<Box<dyn PolicyGuest>, PolicyFault>,
+    config: &MasterConfig,
 ) -> Box<dyn Policy> {
-    let fallback = Drf::new(Order::Fair);
+    let fallback = Drf::new(Order::Fair, config.fair_sharing_excluded.clone());
     Box::new(Plugin::new(name, digest, now, guest, fallback))
 }
 
@@ -97,7 +101,10 @@ impl Master {
     pub fn set_policy(&mut self, now: Time, policy: NewPolicy, out: &mut Decisions) {
         self.now = self.now.max(now);
         let (choice, policy) = match policy {
-            NewPolicy::BuiltIn(policy) => (PolicyChoice::BuiltIn(policy), built_in(policy)),
+            NewPolicy::BuiltIn(policy) => (
+                PolicyChoice::BuiltIn(policy),
+                built_in(policy, &self.config),
+            ),
             NewPolicy::Plugin {
                 name,
                 digest,
@@ -107,7 +114,7 @@ impl Master {
                     name: name.clone(),
                     digest,
                 },
-                plugin(name, digest, self.now, Ok(guest)),
+                plugin(name, digest, self.now, Ok(guest), &self.config),
             ),
         };
         if self.registry.policy() != Some(&choice) {
@@ -136,7 +143,7 @@ impl Master {
     pub fn restore_plugin(&mut self, loaded: Result<Box<dyn PolicyGuest>, String>) {
         if let Some(PolicyChoice::Plugin { name, digest }) = self.registry.policy() {
             let guest = loaded.map_err(PolicyFault::NotLoaded);
-            let policy = plugin(name.clone(), *digest, self.now, guest);
+            let policy = plugin(name.clone(), *digest, self.now, guest, &self.config);
             // Nobody watches yet.
             self.exchange_policy(policy, &mut Decisions::default());
         }

@@ -115,10 +115,14 @@ struct World {
 }
 
 impl World {
-    fn new(policy: BuiltInPolicy) -> Self {
+    fn new(policy: BuiltInPolicy, without_memory: bool) -> Self {
         let now = Time::ZERO + Duration::from_secs(1000);
         let config = MasterConfig {
             policy,
+            fair_sharing_excluded: without_memory
+                .then_some(Scalar::Memory)
+                .into_iter()
+                .collect(),
             offer_timeout: Some(Duration::from_secs(15)),
             ..MasterConfig::default()
         };
@@ -534,9 +538,10 @@ proptest! {
     fn whatever_is_said_the_invariants_hold(
         steps in prop::collection::vec(step(), 1..120),
         by_priority in any::<bool>(),
+        without_memory in any::<bool>(),
     ) {
         let policy = if by_priority { BuiltInPolicy::Priority } else { BuiltInPolicy::Drf };
-        let mut world = World::new(policy);
+        let mut world = World::new(policy, without_memory);
         for step in steps {
             world.take(step);
         }

@@ -14,10 +14,11 @@
 //! agent by equal agent, every share is divided by the same number and the order stays: so shares are
 //! kept against a basis that is proportional to the total, and worked out anew only when none is.
 
+use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
-use nesos_types::resources::Resources;
+use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::{Role, RoleSettings, Weight};
 
 use super::policy::{Policy, Standing};
@@ -124,6 +125,8 @@ pub(crate) struct Drf {
     leaves: Vec<Option<NodeSlot>>,
     settings: BTreeMap<Role, (Weight, i32)>,
     order: Order,
+    /// Kinds that count for no share.
+    excluded: BTreeSet<Scalar>,
     total: Quantities,
     /// What shares are worked out against: proportional to the total, unless that has just changed.
     basis: Quantities,
@@ -137,7 +140,7 @@ pub(crate) struct Drf {
 }
 
 impl Drf {
-    pub(crate) fn new(order: Order) -> Self {
+    pub(crate) fn new(order: Order, excluded: BTreeSet<Scalar>) -> Self {
         let mut nodes = Table::new();
         let root = nodes.insert(Node::new(Kind::Own, None));
         Self {
@@ -146,6 +149,7 @@ impl Drf {
             leaves: Vec::new(),
             settings: BTreeMap::new(),
             order,
+            excluded,
             total: Quantities::default(),
             basis: Quantities::default(),
             total_changed: false,
@@ -232,7 +236,7 @@ impl Drf {
 
     /// Whether shares have to be worked out against another total.
     fn basis_is_stale(&self) -> bool {
-        self.total_changed && !self.total.is_proportional_to(&self.basis)
+        self.total_changed && !self.counted().is_proportional_to(&self.basis)
     }
 
     /// Where a node belongs among its siblings, with shares against this basis.
@@ -248,11 +252,10 @@ impl Drf {
 
     /// The same, whether or not its siblings have been put in order since the last change.
     fn rank_now(&self, slot: NodeSlot) -> Rank {
-        let basis = match self.basis_is_stale() {
-            true => &self.total,
-            false => &self.basis,
-        };
-        self.rank(slot, basis)
+        match self.basis_is_stale() {
+            true => self.rank(slot, &self.counted()),
+            false => self.rank(slot, &self.basis),
+        }
     }
 
     /// Adds the clients below a node that want offers, in order.
@@ -293,7 +296,7 @@ impl Drf {
 
     fn standing(&self, slot: NodeSlot) -> Standing {
         // The basis may be a multiple of the total, which orders alike but is not what people expect.
-        let rank = self.rank(slot, &self.total);
+        let rank = self.rank(slot, &self.counted());
         Standing {
             role: self.role_of(slot),
             priority: rank.priority.0,
@@ -307,7 +310,7 @@ impl Drf {
         self.total_changed = false;
         if stale {
             self.nobody_took = None;
-            self.basis.clone_from(&self.total);
+            self.basis = self.counted().into_owned();
             self.mark_all();
         }
         for slot in std::mem::take(&mut self.marked) {
@@ -461,6 +464,13 @@ impl Policy for Drf {
 
     fn total(&self) -> &Quantities {
         &self.total
+    }
+
+    fn counted(&self) -> Cow<'_, Quantities> {
+        match self.excluded.is_empty() {
+            true => Cow::Borrowed(&self.total),
+            false => Cow::Owned(self.total.without(&self.excluded)),
+        }
     }
 
     fn view(&self) -> PolicyView {

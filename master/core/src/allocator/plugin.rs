@@ -6,6 +6,7 @@
 //! it decides, within the very turn in which the guest failed. The guest is then gone until an operator
 //! sets a policy again.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 
@@ -416,6 +417,10 @@ impl Policy for Plugin {
 
     fn total(&self) -> &Quantities {
         self.built_in.total()
+    }
+
+    fn counted(&self) -> Cow<'_, Quantities> {
+        self.built_in.counted()
     }
 
     fn take_account(&mut self) -> Account {

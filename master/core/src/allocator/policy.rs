@@ -1,6 +1,7 @@
 //! Policies: whom to serve next. Everything else about an allocation (which agents, filters, the
 //! minimum) is the allocator's and the same under each policy.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use nesos_types::resources::Resources;
@@ -84,6 +85,9 @@ pub(crate) trait Policy: fmt::Debug + Send {
 
     /// All that there is in the cluster.
     fn total(&self) -> &Quantities;
+
+    /// What of it counts for shares.
+    fn counted(&self) -> Cow<'_, Quantities>;
 
     /// What there is to tell of this policy since the last time.
     fn take_account(&mut self) -> Account {

@@ -1,7 +1,7 @@
 //! Sums of scalars over many agents. Wide enough never to overflow; ports and sets have no place in a
 //! sum over agents, nor in a share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nesos_types::resources::{Resources, Scalar};
@@ -65,6 +65,20 @@ impl Quantities {
             Scalar::Disk => self.disk_bytes,
             Scalar::Custom(name) => self.custom.get(name).copied().unwrap_or(0),
         }
+    }
+
+    /// The same without some kinds.
+    pub(crate) fn without(&self, excluded: &BTreeSet<Scalar>) -> Self {
+        let mut rest = self.clone();
+        for kind in excluded {
+            match kind {
+                Scalar::Cpu => rest.cpu_milli = 0,
+                Scalar::Memory => rest.mem_bytes = 0,
+                Scalar::Disk => rest.disk_bytes = 0,
+                Scalar::Custom(name) => drop(rest.custom.remove(name)),
+            }
+        }
+        rest
     }
 
     /// Adds another sum.

@@ -105,7 +105,7 @@ impl Master {
             since: framework.since,
             removed_at: None,
             suppressed: suppressed.map(|(role, _)| role.clone()).collect(),
-            dominant_share: held.dominant_share(self.allocator.policy.total()),
+            dominant_share: held.dominant_share(&self.allocator.policy.counted()),
             allocated: allocated.to_resources(),
             offered: offered.to_resources(),
             tasks: self.task_views(framework),
@@ -147,7 +147,7 @@ impl Master {
             .into_iter()
             .map(|(role, (held, frameworks))| RoleView {
                 settings: self.role_settings(&role),
-                dominant_share: held.dominant_share(self.allocator.policy.total()),
+                dominant_share: held.dominant_share(&self.allocator.policy.counted()),
                 held: held.to_resources(),
                 frameworks: frameworks.into_iter().collect(),
                 role,

@@ -5,6 +5,7 @@ use nesos_master_core::{Blocked, BuiltInPolicy, Event, MasterConfig, OperatorReq
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::message::{AgentTask, SchedulerCall};
 use nesos_types::offer::Filters;
+use nesos_types::resources::Scalar;
 use nesos_types::role::{Role, RoleChange, RoleRefusal, Weight};
 use nesos_types::task::TaskState;
 
@@ -369,4 +370,80 @@ fn by_priority_the_higher_role_comes_first_whatever_it_holds() {
         .iter()
         .filter(|offer| offer.role == role("low"));
     assert_eq!(low.count(), 1);
+}
+
+/// Two roles, of which `gpu` holds every GPU and `cpu` some CPUs; then one more agent comes.
+fn whose_is_the_next(excluded: &[&str]) -> String {
+    let excluded = excluded.iter().map(|name| Scalar::named(name));
+    let mut script = Script::with(MasterConfig {
+        fair_sharing_excluded: excluded.collect(),
+        ..MasterConfig::default()
+    });
+    subscribe(&mut script, 1, "gpu");
+    script.register(10, "gpus", res(1, 1024).with_custom("gpus", 4000));
+    subscribe(&mut script, 2, "cpu");
+    script.register(11, "cpus", res(4, 4096));
+    script.register(12, "next", res(5, 5120));
+    let snapshot = script.master.snapshot();
+    let next = snapshot
+        .offers
+        .iter()
+        .find(|offer| offer.resources.cpu_milli == 5000);
+    next.expect("it is offered").role.to_string()
+}
+
+#[test]
+fn what_is_excluded_counts_for_no_share() {
+    assert_eq!(
+        whose_is_the_next(&[]),
+        "cpu",
+        "all GPUs are most of anything"
+    );
+    assert_eq!(whose_is_the_next(&["gpus"]), "gpu");
+    assert_eq!(whose_is_the_next(&["cpus", "mem"]), "cpu");
+}
+
+#[test]
+fn where_everything_is_excluded_turns_alternate_and_no_share_is_shown() {
+    let mut script = Script::with(MasterConfig {
+        fair_sharing_excluded: ["cpus", "mem"].map(Scalar::named).into(),
+        ..MasterConfig::default()
+    });
+    subscribe(&mut script, 1, "a");
+    subscribe(&mut script, 2, "b");
+    let mut sizes = [4, 1, 1, 4].into_iter();
+    for host in 10..14 {
+        script.register(host, "host", res(sizes.next().expect("a size"), 1024));
+    }
+    let snapshot = script.master.snapshot();
+    let count = |name: &str| {
+        let of = snapshot
+            .offers
+            .iter()
+            .filter(|offer| offer.role == role(name));
+        of.count()
+    };
+    assert_eq!((count("a"), count("b")), (2, 2));
+    assert!(snapshot.roles.iter().all(|view| view.dominant_share == 0.0));
+    assert!(
+        snapshot
+            .frameworks
+            .iter()
+            .all(|view| view.dominant_share == 0.0)
+    );
+}
+
+#[test]
+fn quotas_go_by_what_shares_leave_out() {
+    let mut script = Script::with(MasterConfig {
+        fair_sharing_excluded: ["cpus"].map(Scalar::named).into(),
+        ..MasterConfig::default()
+    });
+    set(&mut script, &[("a", "limit cpus:3")], false);
+    subscribe(&mut script, 1, "a");
+    script.register(10, "one", res(4, 4096));
+    let snapshot = script.master.snapshot();
+    assert_eq!(snapshot.offers[0].resources.cpu_milli, 3000);
+    set(&mut script, &[("b", "guarantee cpus:5")], false);
+    assert!(script.said("ExceedsCluster"));
 }
