@@ -313,6 +313,7 @@ fn scheduler_events_survive_the_wire() {
         SchedulerEvent::Update(status()),
         SchedulerEvent::AgentLost(AgentId(1)),
         SchedulerEvent::Heartbeat,
+        SchedulerEvent::FrameworkUpdated,
     ];
     events.extend(refusals().into_iter().map(SchedulerEvent::Refused));
     survives::<SchedulerEvent, v1::SchedulerEvent>(events);

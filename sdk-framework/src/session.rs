@@ -8,8 +8,7 @@ use std::time::Duration;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, UpdateId};
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
-use nesos_types::offer::{Demand, Offer, Operation};
-use nesos_types::resources::Resources;
+use nesos_types::offer::{Offer, Operation};
 use nesos_types::role::Role;
 use nesos_types::task::{StatusSource, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
@@ -20,8 +19,11 @@ use crate::backoff::Backoff;
 use crate::reconciler::{ReconcilePolicy, Reconciler};
 use crate::seen::Seen;
 
+mod profile;
 #[cfg(test)]
 mod tests;
+
+use profile::{Profile, Stage};
 
 /// Who acknowledges updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,9 +171,7 @@ pub struct Session {
     heartbeat: Duration,
     last_heard: Time,
     last_said: Time,
-    suppressed: BTreeSet<Role>,
-    /// What the scheduler waits for, if it ever said.
-    demands: Option<Vec<Demand>>,
+    profile: Profile,
     offers: HashMap<OfferId, AgentId>,
     live: HashMap<TaskId, Option<AgentId>>,
     kills: Vec<(TaskId, Option<Duration>)>,
@@ -195,8 +195,7 @@ impl Session {
             heartbeat: DEFAULT_HEARTBEAT,
             last_heard: now,
             last_said: now,
-            suppressed: config.suppressed.clone(),
-            demands: None,
+            profile: Profile::new(config.info.clone(), config.suppressed.clone()),
             offers: HashMap::new(),
             live: HashMap::new(),
             kills: Vec::new(),
@@ -259,11 +258,7 @@ impl Session {
             .map_or(Time::MAX, |at| at.max(now + LAST_ATTEMPT));
         self.link = Link::Subscribing(timeout.min(patience));
         self.last_said = now;
-        out.push(Output::Connect(SchedulerCall::Subscribe {
-            framework: self.framework,
-            info: self.config.info.clone(),
-            suppressed: self.suppressed.clone(),
-        }));
+        out.push(Output::Connect(self.profile.subscription(self.framework)));
     }
 
     fn drop_link(&mut self, now: Time, why: &str, out: &mut Vec<Output>) {
@@ -334,6 +329,12 @@ impl Session {
         self.last_said = now;
         out.push(Output::Send(call));
     }
+
+    fn send_all(&mut self, now: Time, calls: Vec<SchedulerCall>, out: &mut Vec<Output>) {
+        for call in calls {
+            self.send(now, call, out);
+        }
+    }
 }
 
 /// What the master says.
@@ -345,7 +346,7 @@ impl Session {
                 framework,
                 heartbeat,
             } => self.on_subscribed(now, framework, heartbeat, out),
-            SchedulerEvent::Refused(refusal) => self.on_refused(refusal, out),
+            SchedulerEvent::Refused(refusal) => self.on_refused(now, refusal, out),
             SchedulerEvent::Heartbeat => {}
             _ if self.link != Link::Subscribed => {}
             SchedulerEvent::Offers(offers) => {
@@ -360,6 +361,10 @@ impl Session {
             SchedulerEvent::Update(status) => self.on_update(now, status, out),
             SchedulerEvent::AgentLost(agent) => {
                 out.push(Output::Deliver(Delivery::AgentLost(agent)));
+            }
+            SchedulerEvent::FrameworkUpdated => {
+                let next = self.profile.on_answer(true);
+                self.send_all(now, next, out);
             }
         }
     }
@@ -387,9 +392,8 @@ impl Session {
         if self.teardown_wanted {
             return self.leave(now, out);
         }
-        if let Some(demands) = self.demands.clone() {
-            self.send(now, SchedulerCall::Request { demands }, out);
-        }
+        let said_anew = self.profile.resume();
+        self.send_all(now, said_anew, out);
         for (task, grace) in std::mem::take(&mut self.kills) {
             self.send(now, SchedulerCall::Kill { task, grace }, out);
         }
@@ -405,7 +409,13 @@ impl Session {
         }
     }
 
-    fn on_refused(&mut self, refusal: Refusal, out: &mut Vec<Output>) {
+    fn on_refused(&mut self, now: Time, refusal: Refusal, out: &mut Vec<Output>) {
+        let is_answer =
+            matches!(&refusal, Refusal::InvalidCall { call, .. } if call == profile::UPDATE);
+        if is_answer && self.link == Link::Subscribed {
+            let next = self.profile.on_answer(false);
+            self.send_all(now, next, out);
+        }
         match refusal {
             Refusal::FrameworkRemoved { .. } if self.teardown_wanted => {
                 self.end(End::TornDown, out);
@@ -464,6 +474,15 @@ impl Session {
         match (self.link, call) {
             (Link::Leaving(_) | Link::Over, _) => {}
             (Link::Subscribed, SchedulerCall::Teardown) => self.leave(now, out),
+            (link, call) if profile::is_of(&call) => {
+                let stage = match link {
+                    Link::Subscribed => Stage::Subscribed,
+                    Link::Subscribing(_) => Stage::Subscribing,
+                    _ => Stage::Away,
+                };
+                let calls = self.profile.change(call, stage);
+                self.send_all(now, calls, out);
+            }
             (Link::Subscribed, call) => {
                 if let SchedulerCall::Accept {
                     offers, operations, ..
@@ -480,17 +499,6 @@ impl Session {
     /// Whatever has to be remembered of a call whether it can be sent or not.
     fn note_call(&mut self, call: &SchedulerCall) {
         match call {
-            SchedulerCall::Suppress { roles } if roles.is_empty() => {
-                self.suppressed = self.config.info.roles.clone();
-            }
-            SchedulerCall::Suppress { roles } => self.suppressed.extend(roles.iter().cloned()),
-            SchedulerCall::Revive { roles } if roles.is_empty() => self.suppressed.clear(),
-            SchedulerCall::Revive { roles } => self.suppressed.retain(|role| !roles.contains(role)),
-            SchedulerCall::Request { demands } => self.demands = Some(demands.clone()),
-            SchedulerCall::UpdateFramework { info, suppressed } => {
-                self.config.info = info.clone();
-                self.suppressed.clone_from(suppressed);
-            }
             SchedulerCall::Acknowledge { update, .. } => {
                 self.unacknowledged.remove(update);
             }
@@ -511,30 +519,12 @@ impl Session {
         }
         for task in operations.iter().flat_map(launched) {
             self.live.insert(task.id.clone(), agent);
-            self.take_off_demand(&task.resources);
+            self.profile.on_launch(&task.resources);
         }
     }
 
-    /// As the master does: a launch takes one off the demand for exactly its resources. In which of
-    /// several roles it was, only the master knows; the first that fits is right where it matters.
-    fn take_off_demand(&mut self, resources: &Resources) {
-        let Some(demands) = &mut self.demands else {
-            return;
-        };
-        let met = demands
-            .iter()
-            .position(|demand| demand.resources == *resources);
-        if let Some(at) = met {
-            // Whatever the scheduler wrote there: one that counts nothing is the master's to refuse.
-            demands[at].count = demands[at].count.saturating_sub(1);
-            if demands[at].count == 0 {
-                demands.remove(at);
-            }
-        }
-    }
-
-    /// Offers are void while there is no connection, suppression goes with the next subscription,
-    /// updates come again, and so only launches have to be answered and kills to be kept.
+    /// Offers are void while there is no connection, updates come again, and so only launches have to be
+    /// answered and kills to be kept.
     fn on_call_offline(&mut self, now: Time, call: SchedulerCall, out: &mut Vec<Output>) {
         match call {
             SchedulerCall::Accept { operations, .. } => {

@@ -116,6 +116,9 @@ pub enum SchedulerEvent {
     Update(TaskStatus),
     /// An agent was lost. Best effort; the tasks' own statuses are what counts.
     AgentLost(AgentId),
+    /// An [`UpdateFramework`](SchedulerCall::UpdateFramework) was taken. Each is answered by this or by a
+    /// refusal, in the order of the calls.
+    FrameworkUpdated,
     /// A call was refused. If the refusal is final the stream ends after it.
     Refused(Refusal),
     /// Nothing but that the master lives.

@@ -234,6 +234,7 @@ impl From<&SchedulerEvent> for v1::SchedulerEvent {
             }),
             SchedulerEvent::Refused(refusal) => Event::Refused(refusal.into()),
             SchedulerEvent::Heartbeat => Event::Heartbeat(v1::Heartbeat {}),
+            SchedulerEvent::FrameworkUpdated => Event::FrameworkUpdated(v1::FrameworkUpdated {}),
         };
         Self { event: Some(event) }
     }
@@ -257,6 +258,7 @@ impl TryFrom<v1::SchedulerEvent> for SchedulerEvent {
             Event::AgentLost(event) => Self::AgentLost(parse("agent_id", &event.agent_id)?),
             Event::Refused(refusal) => Self::Refused(refusal.try_into()?),
             Event::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
+            Event::FrameworkUpdated(v1::FrameworkUpdated {}) => Self::FrameworkUpdated,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
-use nesos_types::offer::Filters;
+use nesos_types::offer::{Demand, Filters};
 use nesos_types::resources::Resources;
 use nesos_types::task::TaskInfo;
 
@@ -415,4 +415,129 @@ fn teardown_before_the_subscription_happens_after_it_unless_nothing_is_to_tear_d
     bench.check(expect![[r#"
         connect as None without {}
         send Teardown"#]]);
+}
+
+fn role(name: &str) -> Role {
+    name.parse().expect("a role")
+}
+
+fn update_to(roles: &[&str], suppressed: &[&str]) -> SchedulerCall {
+    SchedulerCall::UpdateFramework {
+        info: FrameworkInfo::new("test", roles.iter().map(|name| role(name))),
+        suppressed: suppressed.iter().map(|name| role(name)).collect(),
+    }
+}
+
+fn refused(call: &str) -> SchedulerEvent {
+    let (call, why) = (call.to_owned(), "so".to_owned());
+    SchedulerEvent::Refused(Refusal::InvalidCall { call, why })
+}
+
+/// The roles that the next subscription names, and those in which it wants no offers.
+fn subscribes_with(bench: &mut Bench) -> (String, String) {
+    bench.lose();
+    let mut out = Vec::new();
+    bench.now = bench.session.next_deadline();
+    bench.session.handle(bench.now, Input::Tick, &mut out);
+    let [
+        Output::Connect(SchedulerCall::Subscribe {
+            info, suppressed, ..
+        }),
+    ] = &out[..]
+    else {
+        panic!("{out:?}");
+    };
+    let names = |roles: &BTreeSet<Role>| {
+        let names: Vec<_> = roles.iter().map(Role::as_str).collect();
+        names.join(" ")
+    };
+    (names(&info.roles), names(suppressed))
+}
+
+/// The calls of the profile that were sent since the last look, by name.
+fn sent(bench: &mut Bench) -> Vec<&'static str> {
+    let decided = std::mem::take(&mut bench.decided);
+    let names = ["UpdateFramework", "Suppress", "Revive", "Request"];
+    let name_of = |line: &String| {
+        let mut names = names.into_iter();
+        names.find(|name| line.starts_with(&format!("send {name}")))
+    };
+    decided.iter().filter_map(name_of).collect()
+}
+
+fn pair(roles: &str, suppressed: &str) -> (String, String) {
+    (roles.to_owned(), suppressed.to_owned())
+}
+
+#[test]
+fn an_update_that_was_refused_is_not_what_it_subscribes_with() {
+    let mut bench = Bench::subscribed(|_| {});
+    bench.act(update_to(&["x", "y"], &["y"]));
+    bench.hear(SchedulerEvent::FrameworkUpdated);
+    bench.act(update_to(&["z"], &["not-its-own"]));
+    bench.hear(refused("UpdateFramework"));
+    assert_eq!(subscribes_with(&mut bench), pair("x y", "y"));
+    bench.decided.clear();
+    bench.hear_subscribed();
+    assert_eq!(sent(&mut bench), [""; 0], "it is not asked for again");
+}
+
+#[test]
+fn an_update_without_an_answer_is_asked_for_again_behind_the_subscription() {
+    let mut bench = Bench::subscribed(|_| {});
+    bench.act(update_to(&["x"], &[]));
+    assert_eq!(subscribes_with(&mut bench), pair("*", ""));
+    bench.decided.clear();
+    bench.hear_subscribed();
+    assert_eq!(sent(&mut bench), ["UpdateFramework"]);
+    bench.hear(SchedulerEvent::FrameworkUpdated);
+    assert_eq!(subscribes_with(&mut bench), pair("x", ""));
+}
+
+#[test]
+fn what_is_wanted_behind_an_update_waits_for_its_answer() {
+    for (answer, subscription) in [
+        (SchedulerEvent::FrameworkUpdated, pair("x y", "x y")),
+        (refused("UpdateFramework"), pair("*", "*")),
+    ] {
+        let mut bench = Bench::subscribed(|_| {});
+        bench.act(update_to(&["x", "y"], &["y"]));
+        bench.act(SchedulerCall::Suppress { roles: [].into() });
+        bench.act(update_to(&["w"], &[]));
+        assert_eq!(sent(&mut bench), ["UpdateFramework"]);
+        // Refusals of other calls are no answer.
+        bench.hear(refused("Accept"));
+        assert_eq!(sent(&mut bench), [""; 0]);
+        bench.hear(answer);
+        assert_eq!(sent(&mut bench), ["Suppress", "UpdateFramework"]);
+        assert_eq!(subscribes_with(&mut bench), subscription);
+    }
+}
+
+#[test]
+fn what_is_said_while_away_goes_with_the_subscription_or_behind_it() {
+    let mut bench = Bench::new(|config| config.info.roles = ["x", "y"].map(role).into());
+    bench.act(SchedulerCall::Suppress {
+        roles: [role("x")].into(),
+    });
+    bench.act(update_to(&["x", "z"], &[]));
+    bench.input(Input::Tick);
+    bench.act(SchedulerCall::Suppress {
+        roles: [role("z")].into(),
+    });
+    bench.hear_subscribed();
+    assert_eq!(sent(&mut bench), ["UpdateFramework"]);
+    bench.hear(SchedulerEvent::FrameworkUpdated);
+    assert_eq!(sent(&mut bench), ["Suppress"]);
+    assert_eq!(subscribes_with(&mut bench), pair("x z", "z"));
+}
+
+#[test]
+fn a_suppression_of_other_roles_is_the_masters_to_refuse_and_kept_nowhere() {
+    let mut bench = Bench::subscribed(|_| {});
+    bench.act(SchedulerCall::Suppress {
+        roles: [role("other")].into(),
+    });
+    assert_eq!(sent(&mut bench), ["Suppress"]);
+    assert_eq!(subscribes_with(&mut bench), pair("*", ""));
 }

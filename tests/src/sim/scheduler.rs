@@ -201,7 +201,9 @@ impl SimScheduler {
                 panic!("{}: refused: {refusal}", self.info.name)
             }
             SchedulerEvent::Heartbeat => vec![SchedulerCall::Heartbeat],
-            SchedulerEvent::Rescind(_) | SchedulerEvent::AgentLost(_) => Vec::new(),
+            SchedulerEvent::Rescind(_)
+            | SchedulerEvent::AgentLost(_)
+            | SchedulerEvent::FrameworkUpdated => Vec::new(),
         }
     }
 

@@ -63,6 +63,7 @@ impl StageScheduler {
             }
             SchedulerEvent::Update(status) => self.updates.push(status),
             SchedulerEvent::AgentLost(agent) => self.lost.push(agent),
+            SchedulerEvent::FrameworkUpdated => {}
             SchedulerEvent::Refused(refusal) => self.refused.push(refusal),
             SchedulerEvent::Heartbeat => return vec![SchedulerCall::Heartbeat],
         }

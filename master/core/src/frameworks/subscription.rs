@@ -79,6 +79,9 @@ impl Master {
             }
         }
         self.set_roles(slot, Wanted { suppressed, wishes }, Filters::Kept);
+        if let Some(connection) = self.frameworks[slot].connection {
+            out.tell_scheduler(connection, SchedulerEvent::FrameworkUpdated);
+        }
         out.observed(Happening::FrameworkUpdated(id));
     }
 

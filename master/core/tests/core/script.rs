@@ -465,6 +465,7 @@ fn render_event(event: &SchedulerEvent) -> String {
         }
         SchedulerEvent::Rescind(offer) => format!("Rescind {offer}"),
         SchedulerEvent::Update(status) => render_status(status),
+        SchedulerEvent::FrameworkUpdated => "FrameworkUpdated".to_owned(),
         SchedulerEvent::AgentLost(agent) => format!("AgentLost {agent}"),
         SchedulerEvent::Refused(refusal) => format!("Refused: {refusal}"),
         SchedulerEvent::Heartbeat => "Heartbeat".to_owned(),

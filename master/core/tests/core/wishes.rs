@@ -236,6 +236,7 @@ fn an_update_is_taken_whole_or_not_at_all() {
         1< Refused: UpdateFramework: role z is suppressed but not among the framework's roles
         durable: fw1 subscribed as "a"
         1< Rescind of1
+        1< FrameworkUpdated
         1< Offers of2 of ag1 for x <4 CPUs, 4 GiB>
     "#]]);
 }
@@ -272,4 +273,21 @@ fn an_update_that_lifts_a_suppression_lifts_its_filters_too() {
     script.call(1, update(&[Role::default_role()]));
     script.call(1, update(&[]));
     assert_eq!(script.offers.len(), 2);
+}
+
+#[test]
+fn each_update_has_its_answer_in_the_order_of_the_calls() {
+    let mut script = Script::ready();
+    let update = |suppressed: &str| SchedulerCall::UpdateFramework {
+        info: FrameworkInfo::new("a", [Role::default_role()]),
+        suppressed: [suppressed.parse().expect("a role")].into(),
+    };
+    for suppressed in ["*", "z", "*"] {
+        script.call(1, update(suppressed));
+    }
+    script.expect(&expect![[r#"
+        1< FrameworkUpdated
+        1< Refused: UpdateFramework: role z is suppressed but not among the framework's roles
+        1< FrameworkUpdated
+    "#]]);
 }
