@@ -111,6 +111,14 @@ pub(crate) struct PolicyView {
     pub(crate) name: String,
     pub(crate) digest: Option<String>,
     pub(crate) fault: Option<String>,
+    pub(crate) preemption: Option<PreemptionView>,
+}
+
+/// That tasks are ended for demands of higher priority.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct PreemptionView {
+    /// In place of what a task asks for itself.
+    pub(crate) grace_us: Option<u64>,
 }
 
 impl PolicyView {
@@ -119,6 +127,9 @@ impl PolicyView {
             name: wire.name,
             digest: wire.digest,
             fault: wire.fault,
+            preemption: wire.preemption.map(|preemption| PreemptionView {
+                grace_us: preemption.grace_us,
+            }),
         }
     }
 }
@@ -128,6 +139,12 @@ impl fmt::Display for PolicyView {
         f.write_str(&self.name)?;
         if let Some(digest) = &self.digest {
             write!(f, " ({digest})")?;
+        }
+        if let Some(preemption) = &self.preemption {
+            f.write_str(", which ends tasks of lower priority")?;
+            if let Some(grace) = preemption.grace_us {
+                write!(f, " within {:?}", Duration::from_micros(grace))?;
+            }
         }
         match &self.fault {
             None => Ok(()),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nesos_api::DEFAULT_MASTER_PORT;
-use nesos_master_core::{BuiltInPolicy, MasterConfig as CoreConfig, Weight};
+use nesos_master_core::{BuiltInPolicy, MasterConfig as CoreConfig, Preemption, Weight};
 use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::Role;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -75,6 +75,11 @@ pub struct AllocationConfig {
     /// In which order frameworks are served: `drf`, by fair shares, or `priority`, by the priorities
     /// of their roles. Default: `drf`.
     pub policy: PolicyName,
+    /// Whether the policy `priority` ends tasks of lower priority for what frameworks of higher priority
+    /// have said to wait for. Default: no.
+    pub preempt: bool,
+    /// How long such a task has to end by itself; 0 is what the task asks for itself. Default: 0.
+    pub preempt_grace_ms: u64,
     /// Resources that count for no share, as `["gpus", "disk"]`; quotas go by them all the same.
     /// Default: none.
     #[serde(deserialize_with = "names_of_resources")]
@@ -160,9 +165,20 @@ impl Default for AllocationConfig {
             offer_timeout_ms: core.offer_timeout.map_or(0, millis),
             min_allocatable: core.min_allocatable,
             policy: PolicyName::default(),
+            preempt: core.preemption.is_some(),
+            preempt_grace_ms: 0,
             fair_sharing_excluded: core.fair_sharing_excluded,
             weights_milli: BTreeMap::new(),
         }
+    }
+}
+
+impl AllocationConfig {
+    fn preemption(&self) -> Option<Preemption> {
+        let grace = Duration::from_millis(self.preempt_grace_ms);
+        self.preempt.then(|| Preemption {
+            grace: (!grace.is_zero()).then_some(grace),
+        })
     }
 }
 
@@ -240,6 +256,7 @@ impl MasterConfig {
             allocation_window: Duration::from_millis(self.allocation.window_ms),
             min_allocatable: self.allocation.min_allocatable.clone(),
             policy: self.allocation.policy.into(),
+            preemption: self.allocation.preemption(),
             fair_sharing_excluded: self.allocation.fair_sharing_excluded.clone(),
             weights: self
                 .allocation
@@ -296,6 +313,8 @@ mod tests {
             [allocation]
             offer_timeout_ms = 0
             policy = "priority"
+            preempt = true
+            preempt_grace_ms = 5000
             fair_sharing_excluded = ["gpus", "disk"]
             weights_milli = { "a/b" = 2500 }
             "#,
@@ -305,6 +324,8 @@ mod tests {
         assert_eq!(core.ping_interval, Duration::from_millis(7));
         assert_eq!(core.offer_timeout, None);
         assert_eq!(core.policy, BuiltInPolicy::Priority);
+        let grace = Some(Duration::from_secs(5));
+        assert_eq!(core.preemption, Some(Preemption { grace }));
         let excluded = ["gpus", "disk"].map(Scalar::named);
         assert_eq!(core.fair_sharing_excluded, BTreeSet::from(excluded));
         let settings = core.role_settings(&"a/b".parse().unwrap());

@@ -94,16 +94,19 @@ impl Operator {
         Ok(())
     }
 
-    /// Lets another policy decide in which order frameworks are served.
+    /// Lets another policy decide in which order frameworks are served. With a preemption, which goes with
+    /// strict priority only, tasks are ended for demands of higher priority.
     ///
     /// # Errors
     /// If there is no such policy; the message says what is wrong with a plug-in.
     pub async fn set_policy(
         &mut self,
         policy: v1::set_policy_request::Policy,
+        preemption: Option<v1::Preemption>,
     ) -> Result<v1::PolicyState, Status> {
         let request = v1::SetPolicyRequest {
             policy: Some(policy),
+            preemption,
         };
         let answer = self.client.set_policy(request).await?.into_inner();
         answer

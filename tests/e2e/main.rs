@@ -12,6 +12,7 @@ mod hostile;
 mod kernels;
 mod limits;
 mod policy;
+mod preemption;
 mod reservations;
 mod revocable;
 mod roles;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use nesos_api::v1;
 use nesos_api::v1::set_policy_request::Policy as Requested;
 
+use crate::amounts;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions};
@@ -39,6 +41,13 @@ struct Set {
     /// `drf` (fair shares), `priority` (roles of higher priority first), or a plug-in's file
     #[arg(value_name = "drf|priority|FILE.wasm")]
     policy: PathBuf,
+    /// With `priority`: end tasks of lower priority for what frameworks of higher priority have said to
+    /// wait for and cannot be served otherwise
+    #[arg(long)]
+    preempt: bool,
+    /// How long such a task has to end by itself, in place of what it asks for itself
+    #[arg(long, value_name = "TIME", requires = "preempt", value_parser = amounts::duration)]
+    grace: Option<Duration>,
     #[command(flatten)]
     master: MasterOptions,
 }
@@ -74,9 +83,18 @@ impl Set {
             None => self.upload().await?,
         };
         let client = self.master.connect().await?;
-        let set = client.operator().set_policy(requested).await?;
+        let set = client
+            .operator()
+            .set_policy(requested, self.preemption())
+            .await?;
         output::line(format_args!("the policy is {}", PolicyView::new(set)))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn preemption(&self) -> Option<v1::Preemption> {
+        self.preempt.then(|| v1::Preemption {
+            grace_us: self.grace.map(micros),
+        })
     }
 
     /// Sees to it that the master has the plug-in.
@@ -92,4 +110,8 @@ impl Set {
             digest: bundle.digest.to_string(),
         }))
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -98,6 +98,9 @@ fn what(task: &TaskStatus) -> &'static str {
         (TaskState::Failed, Some(Reason::MemoryLimit)) => "the guest ran out of memory",
         (TaskState::Failed, Some(Reason::DiskLimit)) => "the guest ran out of disk",
         (TaskState::Failed, Some(Reason::TimeLimit)) => "the guest reached its time limit",
+        (TaskState::Killed, Some(Reason::Preempted)) => {
+            "the task was ended to make room for one of higher priority"
+        }
         (TaskState::Killed, _) => "the task was killed",
         (_, Some(Reason::CellTerminated)) => "the cell that held the sandbox died",
         (_, Some(reason)) if is_the_files_fault(reason) => "the cluster cannot run this",

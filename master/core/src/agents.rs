@@ -10,7 +10,8 @@ use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
 use crate::event::ConnectionId;
-use crate::table::{AgentSlot, OfferSlot, Table, TaskSlot};
+use crate::preemption::Promise;
+use crate::table::{AgentSlot, ClientSlot, OfferSlot, Table, TaskSlot};
 
 mod liveness;
 mod registration;
@@ -50,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) overcommitted: bool,
     pub(crate) tasks: BTreeSet<TaskSlot>,
     pub(crate) offers: Vec<OfferSlot>,
+    /// For whom tasks are being ended.
+    pub(crate) promises: Vec<Promise>,
 }
 
 impl Agent {
@@ -76,7 +79,14 @@ impl Agent {
             overcommitted: false,
             tasks: BTreeSet::new(),
             offers: Vec::new(),
+            promises: Vec::new(),
         }
+    }
+
+    /// Whom it is kept for, if not for this client.
+    pub(crate) fn promised_to_others(&self, client: ClientSlot) -> Option<&Promise> {
+        let own = self.promises.iter().any(|promise| promise.client == client);
+        self.promises.first().filter(|_| !own)
     }
 
     pub(crate) fn connection(&self) -> Option<ConnectionId> {

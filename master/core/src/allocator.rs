@@ -59,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) wishes: Wishes,
     /// The quotas that its role is under.
     pub(crate) quotas: Vec<usize>,
+    /// How many promises agents have for it.
+    pub(crate) promises: usize,
 }
 
 impl Client {
@@ -73,6 +75,7 @@ impl Client {
             holdings: 0,
             wishes: Wishes::default(),
             quotas: Vec::new(),
+            promises: 0,
         }
     }
 
@@ -212,6 +215,15 @@ impl Allocator {
         agents
     }
 
+    pub(crate) fn has_candidates(&self) -> bool {
+        !self.candidates.is_empty()
+    }
+
+    /// No run is due until something changes.
+    pub(crate) fn put_off(&mut self) {
+        self.due = None;
+    }
+
     /// Makes some idle agents candidates, others each time.
     fn next_cycle(&mut self) {
         let from = self.cycle_from.take();
@@ -333,6 +345,10 @@ fn portion(
 ) -> Result<Portion, Blocked> {
     if let Some(blocked) = client.wishes.agent_blocked(&agent.info) {
         return Err(blocked);
+    }
+    if let Some(promise) = agent.promised_to_others(client_slot) {
+        let role = promise.role.clone();
+        return Err(Blocked::Promised { role });
     }
     let suited = suited(client, &agent.free)?;
     let by_quota = if rules.holdings_unknown && !client.quotas.is_empty() {

@@ -29,6 +29,14 @@ impl fmt::Display for BuiltInPolicy {
     }
 }
 
+/// That strict priority ends tasks of lower priority for demands of a higher one that it cannot serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preemption {
+    /// How long a task has to end by itself; `None` is what the task itself asks for.
+    pub grace: Option<Duration>,
+}
+
 /// The constants of a master's decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterConfig {
@@ -58,6 +66,8 @@ pub struct MasterConfig {
     pub weights: BTreeMap<Role, Weight>,
     /// In which order frameworks are served. Default: fair shares.
     pub policy: BuiltInPolicy,
+    /// Whether strict priority ends tasks, if it is the policy. Default: no.
+    pub preemption: Option<Preemption>,
     /// Resources that count for no share, as `gpus` or `disk`; quotas go by them all the same. A policy
     /// that is a plug-in hears of everything and decides for itself. Default: none.
     pub fair_sharing_excluded: BTreeSet<Scalar>,
@@ -86,6 +96,7 @@ impl Default for MasterConfig {
             min_allocatable: vec![Resources::new(10, 0), Resources::new(0, 32 << 20)],
             weights: BTreeMap::new(),
             policy: BuiltInPolicy::default(),
+            preemption: None,
             fair_sharing_excluded: BTreeSet::new(),
             max_completed_tasks: 1000,
             max_completed_frameworks: 50,

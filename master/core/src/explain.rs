@@ -103,6 +103,11 @@ pub enum Blocked {
     },
     /// All that is free is revocable, and the framework takes nothing revocable.
     Revocable,
+    /// Tasks of lower priority are being ended on it, and until they have it is kept for whom that is.
+    Promised {
+        /// Whose role.
+        role: Role,
+    },
     /// A role has reached its limit.
     QuotaLimit {
         /// Which: the framework's own or one above it.

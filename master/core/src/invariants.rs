@@ -24,6 +24,7 @@ impl Master {
         self.check_tasks();
         self.check_offers();
         self.check_agents();
+        self.check_promises();
         self.check_clients();
         self.check_deadlines();
         self.check_nothing_waits();

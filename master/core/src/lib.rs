@@ -21,6 +21,7 @@ mod invariants;
 mod master;
 mod offers;
 mod policy;
+mod preemption;
 mod reconcile;
 mod registry;
 mod reservations;
@@ -33,7 +34,7 @@ mod tasks;
 mod validate;
 
 pub use allocator::plugin::{PolicyFault, PolicyGuest};
-pub use config::{BuiltInPolicy, MasterConfig};
+pub use config::{BuiltInPolicy, MasterConfig, Preemption};
 pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
 pub use event::{ConnectionId, Event, OperatorRequest, RequestId};
 pub use explain::{Blocked, BlockedGroup, Explanation, Precedence, RoleExplanation};

@@ -9,7 +9,7 @@ use crate::agents::Link;
 use crate::allocator::drf::{Drf, Order};
 use crate::allocator::plugin::{Plugin, PolicyFault, PolicyGuest};
 use crate::allocator::policy::Policy;
-use crate::config::{BuiltInPolicy, MasterConfig};
+use crate::config::{BuiltInPolicy, MasterConfig, Preemption};
 use crate::decision::{Decisions, Happening, Record};
 use crate::master::Master;
 use crate::registry::Registry;
@@ -28,6 +28,8 @@ pub enum PolicyChoice {
         /// The component, among the master's bundles.
         digest: Digest,
     },
+    /// Strict priority that ends tasks of lower priority.
+    Preemptive(Preemption),
 }
 
 /// A policy that is to decide from now on.
@@ -44,6 +46,8 @@ pub enum NewPolicy {
         /// The plug-in, which was told nothing yet.
         guest: Box<dyn PolicyGuest>,
     },
+    /// Strict priority that ends tasks of lower priority.
+    Preemptive(Preemption),
 }
 
 /// The policy of a master that starts. A plug-in decides as soon as the driver has loaded it.
@@ -55,6 +59,7 @@ pub(crate) fn initial_policy(
     match registry.policy() {
         None => built_in(config.policy, config),
         Some(PolicyChoice::BuiltIn(policy)) => built_in(*policy, config),
+        Some(PolicyChoice::Preemptive(_)) => built_in(BuiltInPolicy::Priority, config),
         Some(PolicyChoice::Plugin { name, digest }) => {
             let fault = PolicyFault::NotLoaded("the master is starting".to_owned());
             plugin(name.clone(), *digest, now, Err(fault), config)
@@ -105,6 +110,10 @@ impl Master {
                 PolicyChoice::BuiltIn(policy),
                 built_in(policy, &self.config),
             ),
+            NewPolicy::Preemptive(preemption) => (
+                PolicyChoice::Preemptive(preemption),
+                built_in(BuiltInPolicy::Priority, &self.config),
+            ),
             NewPolicy::Plugin {
                 name,
                 digest,
@@ -126,14 +135,29 @@ impl Master {
     /// What operators see of the policy.
     #[must_use]
     pub fn policy(&self) -> PolicyView {
-        self.allocator.policy.view()
+        PolicyView {
+            preemption: self.preemption(),
+            ..self.allocator.policy.view()
+        }
+    }
+
+    /// Whether tasks are ended for demands of higher priority, and how.
+    pub(crate) fn preemption(&self) -> Option<Preemption> {
+        match self.registry.policy() {
+            Some(PolicyChoice::Preemptive(preemption)) => Some(*preemption),
+            Some(_) => None,
+            None => self
+                .config
+                .preemption
+                .filter(|_| self.config.policy == BuiltInPolicy::Priority),
+        }
     }
 
     /// The plug-in that the records of a master that starts ask for.
     #[must_use]
     pub fn chosen_plugin(&self) -> Option<Digest> {
         match self.registry.policy()? {
-            PolicyChoice::BuiltIn(_) => None,
+            PolicyChoice::BuiltIn(_) | PolicyChoice::Preemptive(_) => None,
             PolicyChoice::Plugin { digest, .. } => Some(*digest),
         }
     }
@@ -155,7 +179,7 @@ impl Master {
         policy.catch_up();
         self.allocator.policy = policy;
         self.count_policy();
-        out.observed(Happening::PolicyChanged(self.allocator.policy.view()));
+        out.observed(Happening::PolicyChanged(self.policy()));
         self.allocate_afresh();
     }
 
@@ -182,7 +206,7 @@ impl Master {
     /// Counts what the policy has done, and tells of its fault if it has failed.
     pub(crate) fn note_policy(&mut self, out: &mut Decisions) {
         if self.count_policy().is_some() {
-            out.observed(Happening::PolicyChanged(self.allocator.policy.view()));
+            out.observed(Happening::PolicyChanged(self.policy()));
         }
     }
 

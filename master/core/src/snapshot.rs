@@ -14,7 +14,7 @@ use nesos_types::task::{SharedTask, TaskReason, TaskState};
 use nesos_types::time::Time;
 use serde::Serialize;
 
-use crate::config::BuiltInPolicy;
+use crate::config::{BuiltInPolicy, Preemption};
 use crate::stats::Stats;
 
 mod build;
@@ -163,6 +163,8 @@ pub struct PolicyView {
     pub digest: Option<Digest>,
     /// Why the plug-in decides no more, and DRF does; `None` while all is well.
     pub fault: Option<String>,
+    /// Whether it ends tasks for demands of higher priority, and how.
+    pub preemption: Option<Preemption>,
 }
 
 impl PolicyView {
@@ -171,6 +173,7 @@ impl PolicyView {
             name: policy.to_string(),
             digest: None,
             fault: None,
+            preemption: None,
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Stats {
     pub updates_held_back: u64,
     /// Acknowledgements passed on to agents.
     pub acknowledgements: u64,
+    /// Tasks that were told to end for a demand of higher priority.
+    pub tasks_preempted: u64,
     /// Turns that policy plug-ins were asked for.
     pub policy_turns: u64,
     /// Fuel that policy plug-ins used.

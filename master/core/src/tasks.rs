@@ -1,7 +1,5 @@
 //! Tasks: soft state. What runs where, as far as its agent has told.
 
-use std::time::Duration;
-
 use nesos_types::ids::{AgentId, FrameworkId, TaskId};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
@@ -11,8 +9,10 @@ use crate::snapshot::TaskView;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, Table, TaskSlot};
 
 mod ending;
-mod kill;
+pub(crate) mod kill;
 mod updates;
+
+use kill::Kill;
 
 /// All tasks that the master knows of, ended ones included until they are acknowledged.
 pub(crate) type Tasks = Table<TaskSlot, Task>;
@@ -32,8 +32,8 @@ pub(crate) struct Task {
     pub(crate) status: Option<TaskStatus>,
     /// Whether that status waits for its acknowledgement.
     pub(crate) unacknowledged: bool,
-    /// A kill that was asked for, with its grace, to be repeated when the agent comes back.
-    pub(crate) kill: Option<Option<Duration>>,
+    /// A kill that was asked for, to be repeated when the agent comes back.
+    pub(crate) kill: Option<Kill>,
     /// When it was launched, or brought back.
     pub(crate) since: Time,
     pub(crate) updated_at: Time,
@@ -44,6 +44,11 @@ impl Task {
     /// still being told of an older one.
     pub(crate) fn holds(&self) -> bool {
         !self.state.is_terminal()
+    }
+
+    /// Whether it is on its way to its end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.kill.is_some() || self.state == TaskState::Killing
     }
 
     /// The state to answer a reconciliation with: that of the status which the scheduler has still
@@ -95,7 +100,7 @@ pub(crate) fn progress(state: TaskState) -> u8 {
 #[derive(Debug)]
 pub(crate) struct Unreachable {
     pub(crate) view: TaskView,
-    pub(crate) kill: Option<Option<Duration>>,
+    pub(crate) kill: Option<Kill>,
     /// When its agent was given up.
     pub(crate) at: Time,
 }

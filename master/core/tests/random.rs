@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nesos_master_core::{
     BuiltInPolicy, ConnectionId, Decisions, Effect, Event, Master, MasterConfig, OperatorRequest,
-    RequestId, Snapshot,
+    Preemption, RequestId, Snapshot,
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
@@ -17,7 +17,7 @@ use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::{Amounts, Resources, Scalar};
 use nesos_types::role::{Role, RoleChange, Weight};
-use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 use proptest::prelude::*;
 
@@ -110,15 +110,18 @@ struct World {
     /// The agent that registered last.
     last: Option<(usize, AgentId)>,
     registering: usize,
+    /// Whether tasks may be ended for others.
+    may_preempt: bool,
     /// Whether an operator has forced something, after which limits may be exceeded.
     forced: bool,
 }
 
 impl World {
-    fn new(policy: BuiltInPolicy, without_memory: bool) -> Self {
+    fn new(policy: BuiltInPolicy, without_memory: bool, preemptive: bool) -> Self {
         let now = Time::ZERO + Duration::from_secs(1000);
         let config = MasterConfig {
             policy,
+            preemption: preemptive.then(Preemption::default),
             fair_sharing_excluded: without_memory
                 .then_some(Scalar::Memory)
                 .into_iter()
@@ -136,6 +139,7 @@ impl World {
             tasks: Vec::new(),
             last: None,
             registering: 0,
+            may_preempt: preemptive && policy == BuiltInPolicy::Priority,
             forced: false,
         }
     }
@@ -171,6 +175,10 @@ impl World {
                         .into_iter()
                         .map(|task| (to, framework, task.id.clone()));
                     self.tasks.extend(tasks);
+                }
+                Effect::ToAgent(_, AgentCommand::Kill { reason, .. }) => {
+                    let preempted = reason == TaskReason::Preempted;
+                    assert!(!preempted || self.may_preempt, "nobody has asked for it");
                 }
                 _ => {}
             }
@@ -539,9 +547,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
         by_priority in any::<bool>(),
         without_memory in any::<bool>(),
+        preemptive in any::<bool>(),
     ) {
         let policy = if by_priority { BuiltInPolicy::Priority } else { BuiltInPolicy::Drf };
-        let mut world = World::new(policy, without_memory);
+        let mut world = World::new(policy, without_memory, preemptive);
         for step in steps {
             world.take(step);
         }

@@ -432,6 +432,7 @@ impl Policy for Plugin {
             name: self.name.clone(),
             digest: Some(self.digest),
             fault: self.fault.as_ref().map(ToString::to_string),
+            preemption: None,
         }
     }
 

@@ -49,6 +49,7 @@ impl Master {
                 out.tell_scheduler(connection, SchedulerEvent::Offers(offers));
             }
         }
+        self.preempt(out);
         self.note_policy(out);
         self.arm_cycle();
     }
@@ -145,7 +146,8 @@ impl Master {
 
     /// Schedules a run: as soon as the driver has drained its queue, or after the window.
     fn allocate_soon(&mut self) {
-        if self.allocator.due.is_none() && !self.allocator.candidates.is_empty() {
+        let is_wanted = !self.allocator.candidates.is_empty() || self.preemption().is_some();
+        if self.allocator.due.is_none() && is_wanted {
             self.allocator.due = Some(self.now + self.config.allocation_window);
         }
     }
@@ -264,6 +266,7 @@ impl Master {
         self.allocator.policy.set_wanting(slot, false);
         self.allocator.policy.remove(slot);
         self.allocator.set_wishes(slot, Wishes::default());
+        self.break_promises(slot);
         let client = self.allocator.clients.remove(slot);
         self.frameworks[client.framework]
             .clients

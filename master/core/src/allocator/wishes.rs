@@ -62,6 +62,11 @@ impl Wishes {
         self.demand.as_ref().is_some_and(Vec::is_empty)
     }
 
+    /// What the client has said that it waits for.
+    pub(crate) fn demand(&self) -> &[(Resources, u32)] {
+        self.demand.as_deref().unwrap_or_default()
+    }
+
     pub(crate) fn set_demand(&mut self, demand: Option<Vec<(Resources, u32)>>) {
         self.demand = demand;
     }

@@ -10,6 +10,32 @@ use crate::decision::{Decisions, OperatorReply};
 use crate::master::Master;
 use crate::table::{FrameworkSlot, TaskSlot};
 
+/// A kill that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kill {
+    /// How long the guest has to end by itself; `None` is what the task itself asks for.
+    pub(crate) grace: Option<Duration>,
+    /// Why it was asked for first.
+    pub(crate) reason: TaskReason,
+}
+
+impl Kill {
+    fn requested(grace: Option<Duration>) -> Self {
+        let reason = TaskReason::KillRequested;
+        Self { grace, reason }
+    }
+
+    /// A later kill can shorten the grace of an earlier one, never lengthen it, and leaves its reason.
+    fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        let grace = match (earlier.grace, self.grace) {
+            (Some(earlier), Some(later)) => Some(earlier.min(later)),
+            (earlier, later) => later.or(earlier),
+        };
+        Self { grace, ..earlier }
+    }
+}
+
 impl Master {
     /// A scheduler wants a task ended. If the task is not here the answer is that of a reconciliation.
     pub(crate) fn on_kill(
@@ -20,12 +46,12 @@ impl Master {
         out: &mut Decisions,
     ) {
         if let Some(&slot) = self.frameworks[framework].tasks.get(task) {
-            self.kill(slot, grace, out);
+            self.kill(slot, Kill::requested(grace), out);
             return;
         }
         let away = self.frameworks[framework].unreachable.get_mut(task);
         let agent = away.map(|unreachable| {
-            unreachable.kill = Some(shorter(unreachable.kill, grace));
+            unreachable.kill = Some(Kill::requested(grace).after(unreachable.kill));
             unreachable.view.agent
         });
         self.reconcile_one(framework, task, agent, out);
@@ -42,16 +68,17 @@ impl Master {
         let Some(&slot) = self.frameworks[framework].tasks.get(task) else {
             return OperatorReply::TaskUnknown;
         };
-        self.kill(slot, grace, out);
+        self.kill(slot, Kill::requested(grace), out);
         OperatorReply::Done
     }
 
-    fn kill(&mut self, slot: TaskSlot, grace: Option<Duration>, out: &mut Decisions) {
+    /// Ends a task, now or when its agent is back.
+    pub(crate) fn kill(&mut self, slot: TaskSlot, kill: Kill, out: &mut Decisions) {
         let task = &mut self.tasks[slot];
         if task.state.is_terminal() {
             return;
         }
-        task.kill = Some(shorter(task.kill, grace));
+        task.kill = Some(kill.after(task.kill));
         self.send_kill(slot, out);
     }
 
@@ -59,22 +86,13 @@ impl Master {
     pub(crate) fn send_kill(&self, slot: TaskSlot, out: &mut Decisions) {
         let task = &self.tasks[slot];
         let connection = self.agents[task.agent].connection();
-        if let (Some(connection), Some(grace)) = (connection, task.kill) {
+        if let (Some(connection), Some(kill)) = (connection, task.kill) {
             let key = TaskKey {
                 framework: self.frameworks[task.framework].id,
                 task: task.info.id.clone(),
             };
-            let reason = TaskReason::KillRequested;
+            let Kill { grace, reason } = kill;
             out.tell_agent(connection, AgentCommand::Kill { key, grace, reason });
         }
-    }
-}
-
-/// A later kill can shorten the grace of an earlier one, never lengthen it. No grace of its own means
-/// the task's.
-fn shorter(earlier: Option<Option<Duration>>, later: Option<Duration>) -> Option<Duration> {
-    match (earlier.flatten(), later) {
-        (Some(earlier), Some(later)) => Some(earlier.min(later)),
-        (earlier, later) => later.or(earlier),
     }
 }

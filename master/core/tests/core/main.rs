@@ -8,6 +8,7 @@ mod explain;
 mod frameworks;
 mod offers;
 mod policy;
+mod preemption;
 mod reconcile;
 mod recovery;
 mod refusals;

@@ -132,6 +132,10 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "revocable",
             "what is free of it is revocable, and the framework takes nothing revocable".into(),
         ),
+        Blocked::Promised { role } => (
+            "promised",
+            format!("tasks are being ended on it to make room for role {role}"),
+        ),
         Blocked::QuotaLimit { role } => {
             ("quota_limit", format!("role {role} has reached its limit"))
         }

@@ -1,11 +1,12 @@
 //! Setting the policy: what an operator asks for, made a policy that can decide.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nesos_api::v1;
 use nesos_api::v1::set_policy_request::Policy;
 use nesos_master_core::snapshot::PolicyView;
-use nesos_master_core::{BuiltInPolicy, NewPolicy};
+use nesos_master_core::{BuiltInPolicy, NewPolicy, Preemption};
 use tonic::Status;
 
 use super::parse;
@@ -20,13 +21,27 @@ pub(super) async fn requested(
     request: v1::SetPolicyRequest,
     bundles: &Arc<dyn BundleStore>,
 ) -> Result<NewPolicy, Status> {
+    let preemption = request.preemption;
     match request.policy {
-        Some(Policy::BuiltIn(name)) => built_in(&name).map(NewPolicy::BuiltIn),
+        Some(Policy::BuiltIn(name)) => match (built_in(&name)?, preemption) {
+            (policy, None) => Ok(NewPolicy::BuiltIn(policy)),
+            (BuiltInPolicy::Priority, Some(asked)) => Ok(NewPolicy::Preemptive(Preemption {
+                grace: asked.grace_us.map(Duration::from_micros),
+            })),
+            (BuiltInPolicy::Drf, Some(_)) => Err(not_preemptive()),
+        },
+        Some(Policy::Plugin(_)) if preemption.is_some() => Err(not_preemptive()),
         Some(Policy::Plugin(asked)) => plugin(asked, Arc::clone(bundles)).await,
         None => Err(Status::invalid_argument(
             "policy: say a built-in policy or a plug-in",
         )),
     }
+}
+
+fn not_preemptive() -> Status {
+    Status::invalid_argument(
+        "preemption: only the policy \"priority\" ends tasks for others; leave it out, or set that policy",
+    )
 }
 
 fn built_in(name: &str) -> Result<BuiltInPolicy, Status> {
@@ -79,5 +94,12 @@ pub(super) fn state(view: &PolicyView) -> v1::PolicyState {
         name: view.name.clone(),
         digest: view.digest.map(|digest| digest.to_string()),
         fault: view.fault.clone(),
+        preemption: view.preemption.map(|preemption| v1::Preemption {
+            grace_us: preemption.grace.map(micros),
+        }),
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -17,6 +17,7 @@ fn plugin(bytes: &[u8]) -> v1::SetPolicyRequest {
             name: "mine".to_owned(),
             digest: digest_of(bytes),
         })),
+        preemption: None,
     }
 }
 
@@ -80,6 +81,12 @@ async fn what_cannot_be_the_policy_is_refused() {
     let module = uploaded(master.channel().await, wasip1::HELLO).await;
     let built_in = |name: &str| v1::SetPolicyRequest {
         policy: Some(Policy::BuiltIn(name.to_owned())),
+        preemption: None,
+    };
+    let grace_us = Some(7);
+    let preemptive = |request: v1::SetPolicyRequest| v1::SetPolicyRequest {
+        preemption: Some(v1::Preemption { grace_us }),
+        ..request
     };
     for (request, code, said) in [
         (plugin(&module), Code::InvalidArgument, "a core module"),
@@ -88,6 +95,16 @@ async fn what_cannot_be_the_policy_is_refused() {
             built_in("lottery"),
             Code::InvalidArgument,
             "drf and priority",
+        ),
+        (
+            preemptive(built_in("drf")),
+            Code::InvalidArgument,
+            "only the policy",
+        ),
+        (
+            preemptive(plugin(b"?")),
+            Code::InvalidArgument,
+            "only the policy",
         ),
         (
             v1::SetPolicyRequest::default(),
@@ -101,6 +118,10 @@ async fn what_cannot_be_the_policy_is_refused() {
     }
     let policy = set(&mut operator, built_in("priority")).await.unwrap();
     assert_eq!((policy.name.as_str(), policy.digest), ("priority", None));
+    assert_eq!(policy.preemption, None);
+    let request = preemptive(built_in("priority"));
+    let policy = set(&mut operator, request).await.unwrap();
+    assert_eq!(policy.preemption, Some(v1::Preemption { grace_us }));
     drop(operator);
     master.stop().await;
 }
