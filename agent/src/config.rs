@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU64;
+use std::num::{NonZero, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub struct AgentConfig {
     /// when it starts, and an ephemeral one refuses tasks metered by fuel.
     #[serde(default)]
     pub fuel_per_cpu_second: u64,
+    /// The most sandboxes at a time, in all cells together; offers say how many are left. Default: what
+    /// one cell can hold for each CPU of the host.
+    #[serde(default)]
+    pub max_sandboxes: Option<u32>,
     /// Whether the agent ends with its process: nothing is checkpointed, nothing is flushed to the
     /// disk. For clusters that live inside another program. Default: false.
     #[serde(default)]
@@ -239,6 +243,7 @@ impl AgentConfig {
             domain: None,
             host_mounts: false,
             fuel_per_cpu_second: 0,
+            max_sandboxes: None,
             ephemeral: false,
             kill_grace_ms: default_kill_grace_ms(),
             shutdown_grace_ms: default_shutdown_grace_ms(),
@@ -289,6 +294,15 @@ impl AgentConfig {
     pub(crate) fn max_sandboxes(&self) -> u32 {
         let chosen = self.cells.max_sandboxes;
         chosen.unwrap_or_else(nesos_runtime::sandboxes_by_mappings)
+    }
+
+    /// The most sandboxes of the whole agent.
+    pub(crate) fn max_sandboxes_in_all(&self) -> u32 {
+        self.max_sandboxes.unwrap_or_else(|| {
+            let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+            let cells = u32::try_from(cpus).unwrap_or(u32::MAX);
+            self.max_sandboxes().saturating_mul(cells)
+        })
     }
 
     pub(crate) fn cell_idle(&self) -> Duration {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::num::NonZero;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use nesos_types::agent::AgentInfo;
@@ -99,6 +100,8 @@ pub(crate) fn describe(
         fuel_per_cpu_second: config.fuel_per_cpu_second,
         host_mounts: config.host_mounts,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        features: Arc::new(nesos_runtime::features()),
+        max_sandboxes: Some(config.max_sandboxes_in_all()),
     }
 }
 

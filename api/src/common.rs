@@ -240,6 +240,8 @@ impl From<&AgentInfo> for v1::AgentInfo {
             host_mounts: info.host_mounts,
             version: info.version.clone(),
             domain: info.domain.as_ref().map(wire_domain),
+            features: info.features.iter().cloned().collect(),
+            max_sandboxes: info.max_sandboxes,
         }
     }
 }
@@ -256,6 +258,8 @@ impl TryFrom<v1::AgentInfo> for AgentInfo {
             host_mounts: wire.host_mounts,
             version: wire.version,
             domain: wire.domain.map(domain),
+            features: Arc::new(wire.features.into_iter().collect()),
+            max_sandboxes: wire.max_sandboxes,
         })
     }
 }
@@ -269,6 +273,7 @@ impl From<&Offer> for v1::Offer {
             agent_id: offer.agent.to_string(),
             agent: Some(offer.agent_info.as_ref().into()),
             resources: Some((&offer.resources).into()),
+            free_sandboxes: offer.free_sandboxes,
         }
     }
 }
@@ -283,6 +288,7 @@ impl TryFrom<v1::Offer> for Offer {
             agent: parse("offer.agent_id", &wire.agent_id)?,
             agent_info: Arc::new(required("offer.agent", wire.agent)?.try_into()?),
             resources: required("offer.resources", wire.resources)?.try_into()?,
+            free_sandboxes: wire.free_sandboxes,
         })
     }
 }

@@ -188,6 +188,8 @@ fn agent_info() -> AgentInfo {
         fuel_per_cpu_second: 11,
         host_mounts: true,
         version: "1".into(),
+        features: Arc::new(["gc", "wasip2"].map(str::to_owned).into()),
+        max_sandboxes: Some(12),
     }
 }
 
@@ -308,6 +310,7 @@ fn scheduler_events_survive_the_wire() {
             agent: AgentId(3),
             agent_info: Arc::new(agent_info()),
             resources: resources(),
+            free_sandboxes: 9,
         }]),
         SchedulerEvent::Rescind(OfferId(1)),
         SchedulerEvent::Update(status()),

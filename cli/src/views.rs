@@ -468,6 +468,8 @@ pub(crate) struct OfferView {
     pub(crate) agent: String,
     pub(crate) hostname: String,
     pub(crate) resources: Resources,
+    /// How many more sandboxes the agent can hold now.
+    pub(crate) free_sandboxes: u32,
     pub(crate) age_us: u64,
 }
 
@@ -481,6 +483,7 @@ impl OfferView {
             agent: offer.agent_id,
             hostname: offer.agent.map(|agent| agent.hostname).unwrap_or_default(),
             resources: resources(offer.resources)?,
+            free_sandboxes: offer.free_sandboxes,
             age_us: now_us.saturating_sub(wire.since_us),
         })
     }

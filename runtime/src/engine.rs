@@ -4,6 +4,7 @@
 //! that Cranelift emits is decided per flavour; how instances are allocated is decided by who runs
 //! them, so the short-lived compiling process needs no pool.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::OnceLock;
@@ -199,21 +200,49 @@ pub(crate) fn config(flavour: Flavour) -> Config {
         .memory_reservation(4 << 30)
         .memory_init_cow(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-        .wasm_tail_call(true)
-        .wasm_function_references(true)
-        .wasm_gc(true)
-        .wasm_exceptions(true)
-        .wasm_simd(true)
-        .wasm_relaxed_simd(true)
         .relaxed_simd_deterministic(true)
-        .wasm_multi_memory(true)
-        .wasm_memory64(true)
-        .wasm_extended_const(true)
-        .wasm_component_model(true)
-        .wasm_component_model_async(true)
-        .wasm_threads(flavour == Flavour::Threads)
         .shared_memory(flavour == Flavour::Threads);
+    for (_, switch) in PROPOSALS {
+        switch(&mut config, true);
+    }
+    let (_, switch) = THREADS;
+    switch(&mut config, flavour == Flavour::Threads);
     config
+}
+
+/// Turns a proposal on or off.
+type Switch = fn(&mut Config, bool) -> &mut Config;
+
+/// WebAssembly proposals that every flavour has, by the names that the community gives them.
+const PROPOSALS: [(&str, Switch); 14] = [
+    ("bulk-memory", Config::wasm_bulk_memory),
+    ("component-model", Config::wasm_component_model),
+    ("component-model-async", Config::wasm_component_model_async),
+    ("exception-handling", Config::wasm_exceptions),
+    ("extended-const", Config::wasm_extended_const),
+    ("function-references", Config::wasm_function_references),
+    ("gc", Config::wasm_gc),
+    ("memory64", Config::wasm_memory64),
+    ("multi-memory", Config::wasm_multi_memory),
+    ("multi-value", Config::wasm_multi_value),
+    ("reference-types", Config::wasm_reference_types),
+    ("relaxed-simd", Config::wasm_relaxed_simd),
+    ("simd", Config::wasm_simd),
+    ("tail-call", Config::wasm_tail_call),
+];
+
+/// What only programs with threads get.
+const THREADS: (&str, Switch) = ("threads", Config::wasm_threads);
+
+/// The worlds of WASI that guests find; see `wasi`.
+const WORLDS: [&str; 4] = ["wasi-threads", "wasip1", "wasip2", "wasip3"];
+
+/// What guests may use, by name: the proposals that the engines are made with, and WASI's worlds.
+#[must_use]
+pub fn features() -> BTreeSet<String> {
+    let proposals = PROPOSALS.iter().chain([&THREADS]);
+    let proposals = proposals.map(|(name, _)| *name);
+    proposals.chain(WORLDS).map(str::to_owned).collect()
 }
 
 fn pool(sandboxes: u32) -> PoolingAllocationConfig {
@@ -259,4 +288,40 @@ pub fn compatibility() -> String {
         format!("{}-{:016x}", env!("CARGO_PKG_VERSION"), hasher.finish())
     })
     .clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_takes_modules_of_what_it_says_to_support_and_no_others() {
+        let samples = [
+            ("simd", "(module (func (result v128) v128.const i64x2 1 2))"),
+            ("tail-call", "(module (func $f return_call $f))"),
+            ("gc", "(module (type (struct (field i32))))"),
+            ("exception-handling", "(module (tag))"),
+            ("memory64", "(module (memory i64 1))"),
+            ("multi-memory", "(module (memory 1) (memory 1))"),
+            (
+                "wide-arithmetic",
+                "(module (func (param i64 i64 i64 i64) (result i64 i64) local.get 0 local.get 1 local.get 2 local.get 3 i64.add128))",
+            ),
+            ("component-model", "(component)"),
+        ];
+        let features = features();
+        let engine = unpooled(Flavour::Fuel).unwrap();
+        for (name, text) in samples {
+            let taken = match name {
+                "component-model" => wasmtime::component::Component::new(&engine, text).is_ok(),
+                _ => wasmtime::Module::new(&engine, text).is_ok(),
+            };
+            assert_eq!(taken, features.contains(name), "{name}");
+        }
+        let shared = "(module (memory 1 1 shared))";
+        let threads = unpooled(Flavour::Threads).unwrap();
+        assert!(wasmtime::Module::new(&engine, shared).is_err());
+        assert!(wasmtime::Module::new(&threads, shared).is_ok());
+        assert!(features.contains("threads"));
+    }
 }

@@ -29,7 +29,7 @@ mod wasi;
 
 pub use compile::{CompileError, CompiledInfo, compile};
 pub use determinism::Determinism;
-pub use engine::{EngineError, compatibility, sandboxes_by_mappings};
+pub use engine::{EngineError, compatibility, features, sandboxes_by_mappings};
 pub use exit::Exit;
 pub use fuel_rate::measure_fuel_rate;
 pub use inspect::{

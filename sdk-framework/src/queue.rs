@@ -235,9 +235,10 @@ impl TaskQueue {
             rest = Some(left);
         }
         let rest = rest.as_ref().unwrap_or(&offer.resources);
+        let most = MAX_LAUNCH.min(offer.free_sandboxes as usize);
         let others = self
             .waiting
-            .take_fitting(rest, MAX_LAUNCH - chosen.tasks.len().min(MAX_LAUNCH));
+            .take_fitting(rest, most.saturating_sub(chosen.tasks.len()));
         let others = others.into_iter().map(|(task, used)| Pick {
             task,
             preference: None,

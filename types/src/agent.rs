@@ -1,7 +1,8 @@
 //! Agents: the machines that run tasks, and what they say of themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,13 @@ pub struct AgentInfo {
     pub host_mounts: bool,
     /// The agent's version.
     pub version: String,
+    /// What its engine supports, by name: WebAssembly proposals (`simd`, `gc`) and WASI's worlds
+    /// (`wasip2`). Shared, because agents are alike.
+    #[serde(default)]
+    pub features: Arc<BTreeSet<String>>,
+    /// The most sandboxes that it holds at a time; `None` where it did not say, and then nobody counts.
+    #[serde(default)]
+    pub max_sandboxes: Option<u32>,
 }
 
 impl AgentInfo {
@@ -84,6 +92,8 @@ impl AgentInfo {
             fuel_per_cpu_second: 0,
             host_mounts: false,
             version: String::new(),
+            features: Arc::default(),
+            max_sandboxes: None,
         }
     }
 }

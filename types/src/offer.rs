@@ -27,6 +27,9 @@ pub struct Offer {
     pub agent_info: Arc<AgentInfo>,
     /// The resources.
     pub resources: Resources,
+    /// How many more sandboxes the agent could hold when the offer was made; [`u32::MAX`] where it does
+    /// not count them.
+    pub free_sandboxes: u32,
 }
 
 /// Something that a framework waits for.

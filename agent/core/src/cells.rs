@@ -112,6 +112,11 @@ impl Cells {
         cells
     }
 
+    /// How many sandboxes they hold, or are about to.
+    pub(crate) fn sandboxes(&self) -> usize {
+        self.table.values().map(|cell| cell.live).sum()
+    }
+
     pub(crate) fn add(&mut self, role: &Role) -> CellId {
         let id = CellId(self.next);
         self.next += 1;

@@ -69,6 +69,11 @@ impl Agent {
             let why = "this agent lends no CPU that others have accepted".to_owned();
             return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
         }
+        let most = self.config.info.max_sandboxes;
+        if let Some(most) = most.filter(|most| self.cells.sandboxes() >= *most as usize) {
+            let why = format!("the agent holds {most} sandboxes, which is the most that it may");
+            return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
+        }
         let used = self.used.checked_add(&taken_by(info));
         let Some(used) = used.filter(|used| self.config.info.resources.covers(used)) else {
             let why = format!(

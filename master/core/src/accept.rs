@@ -201,7 +201,7 @@ impl Master {
     }
 
     fn launch(&mut self, acceptance: &mut Acceptance, task: SharedTask, out: &mut Decisions) {
-        match self.validate(acceptance, &acceptance.remaining, &task) {
+        match self.validate(acceptance, &acceptance.remaining, 0, &task) {
             Ok(rest) => {
                 acceptance.remaining = rest;
                 self.add_launched(acceptance, task, out);
@@ -235,18 +235,25 @@ impl Master {
         }
     }
 
-    /// What a task leaves of the remainder, if it may run.
+    /// What a task leaves of the remainder, if it may run behind so many others of its group.
     fn validate(
         &self,
         acceptance: &Acceptance,
         remaining: &Resources,
+        before: usize,
         task: &SharedTask,
     ) -> Result<Resources, Invalid> {
         let framework = &self.frameworks[acceptance.framework];
         if framework.tasks.contains_key(&task.id) || framework.unreachable.contains_key(&task.id) {
             return Err(Invalid::duplicate());
         }
-        validate::task(task, &self.agents[acceptance.agent].info)?;
+        let agent = &self.agents[acceptance.agent];
+        validate::task(task, &agent.info)?;
+        if agent.free_sandboxes() as usize <= before {
+            return Err(Invalid::no_sandbox(
+                agent.info.max_sandboxes.unwrap_or(u32::MAX),
+            ));
+        }
         remaining
             .checked_sub(&task.resources)
             .ok_or_else(|| Invalid::too_large(&task.resources, remaining))
@@ -263,7 +270,7 @@ impl Master {
                 return Err((&task.id, Invalid::duplicate()));
             }
             remaining = self
-                .validate(acceptance, &remaining, task)
+                .validate(acceptance, &remaining, i, task)
                 .map_err(|invalid| (&task.id, invalid))?;
         }
         Ok(remaining)
@@ -279,7 +286,7 @@ impl Master {
         self.stats.tasks_invalid += 1;
         let status = status_by_master(
             task.clone(),
-            TaskState::Error,
+            invalid.state(),
             invalid.reason,
             invalid.message.clone(),
             self.now,
@@ -307,7 +314,9 @@ impl Master {
         });
         let framework = &mut self.frameworks[acceptance.framework];
         framework.tasks.insert(task.id.clone(), slot);
-        self.agents[acceptance.agent].tasks.insert(slot);
+        let agent = &mut self.agents[acceptance.agent];
+        agent.tasks.insert(slot);
+        agent.sandboxes += 1;
         let client = &mut self.allocator.clients[acceptance.client];
         client.holdings += 1;
         let waits_for_nothing_more = client.wishes.satisfy(&task.resources);

@@ -51,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) overcommitted: bool,
     pub(crate) tasks: BTreeSet<TaskSlot>,
     pub(crate) offers: Vec<OfferSlot>,
+    /// How many of its tasks hold a sandbox.
+    pub(crate) sandboxes: u32,
     /// For whom tasks are being ended.
     pub(crate) promises: Vec<Promise>,
 }
@@ -79,8 +81,15 @@ impl Agent {
             overcommitted: false,
             tasks: BTreeSet::new(),
             offers: Vec::new(),
+            sandboxes: 0,
             promises: Vec::new(),
         }
+    }
+
+    /// How many more sandboxes it can hold.
+    pub(crate) fn free_sandboxes(&self) -> u32 {
+        let most = self.info.max_sandboxes;
+        most.map_or(u32::MAX, |most| most.saturating_sub(self.sandboxes))
     }
 
     /// Whom it is kept for, if not for this client.
@@ -121,6 +130,8 @@ impl Agent {
 pub(crate) struct Agents {
     table: Table<AgentSlot, Agent>,
     by_id: BTreeMap<AgentId, AgentSlot>,
+    /// What agents' engines support. Most are alike, and share one set.
+    features: BTreeSet<Arc<BTreeSet<String>>>,
 }
 
 impl Agents {
@@ -128,7 +139,19 @@ impl Agents {
         Self {
             table: Table::new(),
             by_id: BTreeMap::new(),
+            features: BTreeSet::new(),
         }
+    }
+
+    /// A set that is equal to this one, and the same for all agents that have it.
+    pub(crate) fn share(&mut self, features: &Arc<BTreeSet<String>>) -> Arc<BTreeSet<String>> {
+        if let Some(known) = self.features.get(features) {
+            return Arc::clone(known);
+        }
+        // Those that nobody has any more.
+        self.features.retain(|known| Arc::strong_count(known) > 1);
+        self.features.insert(Arc::clone(features));
+        Arc::clone(features)
     }
 
     pub(crate) fn insert(&mut self, agent: Agent) -> AgentSlot {

@@ -248,7 +248,7 @@ pub(crate) fn agent_blocked(
         Link::Connected(_) => {}
     }
     if is_worth_it(&agent.free) {
-        return None;
+        return (agent.free_sandboxes() == 0).then_some(AgentBlocked::NoSandbox);
     }
     let held = agent.offers.iter().map(|slot| &offers[*slot]);
     let oldest = held.min_by_key(|offer| offer.since);
@@ -275,6 +275,7 @@ pub(crate) enum AgentBlocked {
     },
     Allocated,
     BelowMinimum,
+    NoSandbox,
 }
 
 impl Allocator {

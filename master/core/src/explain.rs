@@ -92,6 +92,8 @@ pub enum Blocked {
     Allocated,
     /// What is left is below the minimum that is worth an offer.
     BelowMinimum,
+    /// The agent holds as many sandboxes as it may.
+    NoSandbox,
     /// The agent is not what the framework's offer constraints want.
     Constraint,
     /// Nothing that the framework has said to wait for fits into what is free.
@@ -260,6 +262,7 @@ impl Master {
             },
             AgentBlocked::Allocated => Blocked::Allocated,
             AgentBlocked::BelowMinimum => Blocked::BelowMinimum,
+            AgentBlocked::NoSandbox => Blocked::NoSandbox,
         }
     }
 }

@@ -154,6 +154,9 @@ impl Master {
     /// Offered, allocated and free are exactly what the agent has.
     fn check_books(&self, slot: AgentSlot) {
         let agent = &self.agents[slot];
+        let tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
+        let sandboxes = tasks.filter(|task| task.holds()).count();
+        assert_eq!(agent.sandboxes as usize, sandboxes, "sandboxes are counted");
         if agent.overcommitted {
             assert!(
                 agent.free.is_empty(),

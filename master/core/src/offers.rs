@@ -141,6 +141,7 @@ impl Master {
             agent: from.id,
             agent_info: Arc::clone(&from.info),
             resources,
+            free_sandboxes: from.free_sandboxes(),
         };
         self.deadlines.insert(expires, Deadline::Offer(slot));
         self.allocator.charge(client, &outstanding.resources);

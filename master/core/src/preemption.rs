@@ -278,7 +278,7 @@ impl Master {
     }
 
     /// A task has ended: promises that wait for nothing else are kept.
-    pub(crate) fn keep_promises(&mut self, agent: AgentSlot, task: TaskSlot) {
+    fn keep_promises(&mut self, agent: AgentSlot, task: TaskSlot) {
         let clients = &mut self.allocator.clients;
         self.agents[agent].promises.retain_mut(|promise| {
             let waits = !promise.tasks.remove(&task) || !promise.tasks.is_empty();
@@ -287,6 +287,12 @@ impl Master {
             }
             waits
         });
+    }
+
+    /// A task holds nothing of its agent any more, and its resources are about to be free.
+    pub(crate) fn let_go(&mut self, agent: AgentSlot, task: TaskSlot) {
+        self.agents[agent].sandboxes -= 1;
+        self.keep_promises(agent, task);
     }
 
     /// A client is no longer there: what was promised to it is anybody's.

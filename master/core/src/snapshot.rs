@@ -191,6 +191,8 @@ pub struct OfferView {
     pub agent: AgentId,
     /// The resources.
     pub resources: Resources,
+    /// How many more sandboxes its agent can hold now; [`u32::MAX`] where nobody counts.
+    pub free_sandboxes: u32,
     /// When it was made.
     pub since: Time,
 }

@@ -10,7 +10,7 @@ use nesos_types::limits::{Limits, Metering};
 use nesos_types::offer::Demand;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{Mount, TaskInfo, TaskReason};
+use nesos_types::task::{Mount, TaskInfo, TaskReason, TaskState};
 
 /// The longest grace that a killed guest may ask for.
 const MAX_KILL_GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -39,6 +39,22 @@ impl Invalid {
 
     pub(crate) fn duplicate() -> Self {
         Self::new("a live or unreachable task of this framework has the same id")
+    }
+
+    /// The agent can hold no further sandbox. Whoever was offered it could not know.
+    pub(crate) fn no_sandbox(most: u32) -> Self {
+        Self {
+            reason: TaskReason::ResourcesUnknown,
+            message: format!("the agent holds {most} sandboxes, which is the most that it may"),
+        }
+    }
+
+    /// What becomes of the task: it may be tried again where it was not itself at fault.
+    pub(crate) fn state(&self) -> TaskState {
+        match self.reason {
+            TaskReason::ResourcesUnknown => TaskState::Dropped,
+            _ => TaskState::Error,
+        }
     }
 
     pub(crate) fn too_large(wanted: &Resources, remaining: &Resources) -> Self {

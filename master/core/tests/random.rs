@@ -254,7 +254,10 @@ impl World {
         self.hear(Event::AgentConnected(connection));
         let register = AgentEvent::Register {
             agent: id,
-            info: AgentInfo::new(format!("host{agent}"), cpus(size).with_disk(100)),
+            info: AgentInfo {
+                max_sandboxes: (size > 3).then_some(2),
+                ..AgentInfo::new(format!("host{agent}"), cpus(size).with_disk(100))
+            },
             tasks: Vec::new(),
         };
         self.hear(Event::AgentSaid(connection, register));

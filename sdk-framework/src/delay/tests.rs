@@ -22,6 +22,7 @@ fn offer(agent: u128, cpus: u64) -> Offer {
         agent: AgentId(agent),
         agent_info: info.into(),
         resources,
+        free_sandboxes: u32::MAX,
     }
 }
 

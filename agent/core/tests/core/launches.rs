@@ -150,6 +150,20 @@ fn what_does_not_fit_is_dropped_and_the_rest_goes_on() {
 }
 
 #[test]
+fn what_is_beyond_the_last_sandbox_is_dropped_until_one_ends() {
+    let mut config = config();
+    config.info.max_sandboxes = Some(1);
+    let mut rig = Rig::warm(config);
+    expect![[r#"
+        cell-0 <- launch a from /cache/1 in sandboxes/cell-0/fw/0/a
+        master <- b dropped/ResourcesUnknown, latest dropped "the agent holds 1 sandboxes, which is the most that it may"
+    "#]].assert_eq(&rig.launch([task("a"), task("b")]));
+    rig.status(0, "a", TaskState::Finished);
+    let said = rig.launch([task("c")]);
+    assert!(said.contains("launch c"), "{said}");
+}
+
+#[test]
 fn a_repeated_launch_changes_nothing() {
     let mut rig = Rig::warm(config());
     rig.launch([task("a")]);

@@ -162,7 +162,7 @@ impl Master {
         }
         self.agents[agent].tasks.remove(&slot);
         self.tasks.remove(slot);
-        self.keep_promises(agent, slot);
+        self.let_go(agent, slot);
         self.release(client, agent, &info.resources);
     }
 }

@@ -58,7 +58,8 @@ impl Master {
             }
             return;
         }
-        let info = Arc::new(info);
+        let features = self.agents.share(&info.features);
+        let info = Arc::new(AgentInfo { features, ..info });
         let announce = matches!(coming, Coming::Again { .. });
         let slot = match coming {
             Coming::New => self.admit(id, info, self.now, out),
@@ -303,6 +304,7 @@ impl Master {
         self.allocator.charge(client, &brought.task.resources);
         self.frameworks[framework].tasks.insert(id.clone(), slot);
         self.agents[agent].tasks.insert(slot);
+        self.agents[agent].sandboxes += 1;
         self.recount(agent);
         out.observed(Happening::TaskAdded {
             key: TaskKey {

@@ -162,6 +162,7 @@ impl Master {
             role: self.allocator.clients[offer.client].role.clone(),
             agent: self.agents[offer.agent].id,
             resources: offer.resources.clone(),
+            free_sandboxes: self.agents[offer.agent].free_sandboxes(),
             since: offer.since,
         });
         let mut views: Vec<_> = offers.collect();

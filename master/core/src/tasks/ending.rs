@@ -38,7 +38,7 @@ impl Master {
         });
         if state.is_terminal() {
             self.stats.tasks_ended += 1;
-            self.keep_promises(agent, slot);
+            self.let_go(agent, slot);
             self.release(client, agent, &info.resources);
         }
     }

@@ -64,7 +64,10 @@ fn all_that_is_free_on_an_agent_goes_to_one_framework() {
     script.register(2, "host", host.clone());
     script.pass(seconds(2));
     assert_eq!(script.offers.len(), 1);
-    assert_eq!(script.newest.map(|offer| offer.resources), Some(host));
+    assert_eq!(
+        script.received.last().map(|offer| offer.resources.clone()),
+        Some(host)
+    );
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn ports_and_slack_are_no_quotas_business() {
     script.subscribe_as(1, None, picky(takes_slack));
     let host = "cpus:4;mem:4096;ports:[31000-31999]";
     script.register(2, "host", host.parse().expect("resources"));
-    let offered = |script: &Script| script.newest.clone().map(|offer| offer.resources);
+    let offered = |script: &Script| script.received.last().map(|offer| offer.resources.clone());
     let cut = "cpus:1;mem:4096;ports:[31000-31999]";
     assert_eq!(offered(&script), Some(cut.parse().expect("resources")));
     // Its one CPU is used up, and slack comes all the same.

@@ -159,7 +159,7 @@ fn volume_in_use() -> Script {
     let disk = "disk(ads):10".parse().expect("resources");
     let create = ReservationChange::CreateVolume { volume, disk };
     change(&mut script, create);
-    let offered = script.newest.clone().expect("an offer").resources;
+    let offered = script.received.last().expect("an offer").resources.clone();
     let held = offered.only_parts().checked_add(&res(1, 64));
     let mut info = TaskInfo::new(id("t"), Digest([0; 32]), held.expect("fits"));
     info.volumes = vec![VolumeMount {

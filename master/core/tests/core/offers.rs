@@ -1,12 +1,15 @@
 //! Offers: who may use them, and how often.
 
+use std::sync::Arc;
+
 use expect_test::expect;
+use nesos_master_core::Blocked;
 use nesos_types::ids::OfferId;
 use nesos_types::message::SchedulerCall;
-use nesos_types::offer::Filters;
+use nesos_types::offer::{Filters, Operation};
 use nesos_types::task::TaskState;
 
-use crate::script::{Script, res, seconds, task};
+use crate::script::{Script, info, res, seconds, task};
 
 #[test]
 fn several_offers_of_one_agent_are_used_together() {
@@ -156,5 +159,80 @@ fn refusals_of_different_sizes_coexist() {
         2< Ping
         1< Heartbeat
         1< Offers of4 of ag1 for * <4 CPUs, 4 GiB>
+    "#]]);
+}
+
+/// An agent of 4 CPUs that holds two sandboxes at the most.
+fn two_sandboxes(script: &mut Script) {
+    let mut info = info("host", res(4, 4096));
+    info.max_sandboxes = Some(2);
+    info.features = Arc::new(["simd".to_owned()].into());
+    script.register_as(2, None, info, Vec::new());
+}
+
+#[test]
+fn an_offer_says_what_the_engine_supports_and_how_many_sandboxes_are_left() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    let offer = |script: &Script| {
+        let offers = script.received.last().expect("an offer was made");
+        let features = Arc::clone(&offers.agent_info.features);
+        (offers.free_sandboxes, features)
+    };
+    two_sandboxes(&mut script);
+    let simd = Arc::new(["simd".to_owned()].into());
+    assert_eq!(offer(&script), (2, Arc::clone(&simd)));
+    let last = script.last_offer();
+    script.launch(1, &[last], &[task("t1", res(1, 1024))]);
+    script.pass(seconds(6));
+    assert_eq!(offer(&script), (1, simd));
+    script.register(3, "other", res(4, 4096));
+    assert_eq!(offer(&script), (u32::MAX, Arc::default()), "nobody counts");
+}
+
+#[test]
+fn a_full_agent_is_offered_to_nobody_until_a_sandbox_ends() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    two_sandboxes(&mut script);
+    let offer = script.last_offer();
+    let tasks = ["t1", "t2"].map(|name| task(name, res(1, 1024)));
+    script.launch(1, &[offer], &tasks);
+    script.skip();
+    script.pass(seconds(20));
+    assert!(!script.said("Offers"));
+    let waits = script.master.explain(script.frameworks[0]);
+    assert_eq!(waits.roles[0].groups[0].blocked, Blocked::NoSandbox);
+    script.update(2, "t1", TaskState::Finished, 1);
+    assert!(script.said("1< Offers"));
+}
+
+#[test]
+fn tasks_beyond_the_last_sandbox_are_dropped_and_a_group_as_a_whole() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    two_sandboxes(&mut script);
+    script.skip();
+    let offer = script.last_offer();
+    let tasks = ["t1", "t2", "t3"].map(|name| task(name, res(1, 1024)));
+    let operations = vec![
+        Operation::LaunchGroup(tasks.to_vec()),
+        Operation::Launch(tasks.to_vec()),
+    ];
+    let (offers, filters) = (vec![offer], Filters::default());
+    script.call(
+        1,
+        SchedulerCall::Accept {
+            offers,
+            operations,
+            filters,
+        },
+    );
+    script.expect(&expect![[r#"
+        1< Update t1 is dropped (ResourcesUnknown) on ag1: task t3 of the group: the agent holds 2 sandboxes, which is the most that it may
+        1< Update t2 is dropped (ResourcesUnknown) on ag1: task t3 of the group: the agent holds 2 sandboxes, which is the most that it may
+        1< Update t3 is dropped (ResourcesUnknown) on ag1: task t3 of the group: the agent holds 2 sandboxes, which is the most that it may
+        1< Update t3 is dropped (ResourcesUnknown) on ag1: the agent holds 2 sandboxes, which is the most that it may
+        2< Launch t1, t2 of fw1 for *
     "#]]);
 }

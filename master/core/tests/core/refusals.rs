@@ -218,6 +218,6 @@ fn new_slack_alone_defeats_a_refusal() {
     script.skip();
     script.say(2, AgentEvent::Slack { cpu_milli: 500 });
     assert!(script.said("1< Offers"));
-    let offer = script.newest.as_ref().expect("an offer");
+    let offer = script.received.last().expect("an offer");
     assert_eq!(offer.resources.flattened().cpu_milli, 4500);
 }

@@ -29,8 +29,8 @@ pub(crate) struct Script {
     records: Vec<Record>,
     reply: Option<OperatorReply>,
     pub(crate) offers: Vec<OfferId>,
-    /// The newest offer, as its framework got it.
-    pub(crate) newest: Option<Offer>,
+    /// The same offers in full.
+    pub(crate) received: Vec<Offer>,
     pub(crate) frameworks: Vec<FrameworkId>,
     pub(crate) agents: Vec<AgentId>,
     /// Ids that were seen, in the order in which they were.
@@ -74,7 +74,7 @@ impl Script {
             records: Vec::new(),
             reply: None,
             offers: Vec::new(),
-            newest: None,
+            received: Vec::new(),
             frameworks: Vec::new(),
             agents: Vec::new(),
             names: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl Script {
         match effect {
             Effect::ToScheduler(_, SchedulerEvent::Offers(offers)) => {
                 self.offers.extend(offers.iter().map(|offer| offer.id));
-                self.newest = offers.last().cloned();
+                self.received.extend(offers.iter().cloned());
             }
             Effect::ToScheduler(_, SchedulerEvent::Subscribed { framework, .. })
                 if !self.frameworks.contains(framework) =>

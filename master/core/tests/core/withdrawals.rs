@@ -31,7 +31,7 @@ fn an_offer_says_what_its_framework_has_to_know() {
     };
     script.subscribe_as(1, None, FrameworkInfo::new("a", [role("x")]));
     script.register_as(2, None, host.clone(), vec![]);
-    let offer = script.newest.take().expect("an offer");
+    let offer = script.received.pop().expect("an offer");
     assert_eq!(offer.framework, script.frameworks[0]);
     assert_eq!(offer.role, role("x"));
     assert_eq!(offer.agent, script.agents[0]);

@@ -116,6 +116,7 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "no_demand",
             "the framework has said that it waits for nothing in this role".into(),
         ),
+        Blocked::NoSandbox => ("no_sandbox", "it holds as many sandboxes as it may".into()),
         Blocked::Constraint => (
             "constraint",
             "the agent is not what the framework's offer constraints want".into(),

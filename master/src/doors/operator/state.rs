@@ -299,6 +299,7 @@ impl<'a> AgentInfos<'a> {
             agent_id: view.agent.to_string(),
             agent: info.map(Into::into),
             resources: Some((&view.resources).into()),
+            free_sandboxes: view.free_sandboxes,
         };
         v1::OfferState {
             offer: Some(offer),
