@@ -152,6 +152,7 @@ impl Agent {
         let stop = CancellationToken::new();
         let detach = CancellationToken::new();
         let server = Server::start(listener, places, cells.clone());
+        opened.compiler.tell_compiled(&inputs.events);
         let around = Surroundings {
             master: MasterLink::new(master, inputs.events.clone()),
             cells,

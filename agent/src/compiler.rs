@@ -177,7 +177,12 @@ impl Compiler {
     pub fn fetch(&self, bundle: BundleKey, events: mpsc::UnboundedSender<Event>) {
         let compiler = self.clone();
         tokio::spawn(async move {
-            let event = match compiler.prepare(bundle).await {
+            let was_there = compiler.shared.is_compiled(bundle);
+            let prepared = compiler.prepare(bundle).await;
+            if !was_there && prepared.is_ok() {
+                compiler.tell_compiled(&events);
+            }
+            let event = match prepared {
                 Ok(compiled) => Event::BundleReady { bundle, compiled },
                 Err(error) => Event::BundleFailed {
                     bundle,
@@ -188,6 +193,15 @@ impl Compiler {
             // A driver that no longer listens is about to end.
             let _ = events.send(event);
         });
+    }
+
+    /// Says through `events` which bundles are compiled.
+    pub fn tell_compiled(&self, events: &mpsc::UnboundedSender<Event>) {
+        match self.shared.cache.digests() {
+            // A driver that no longer listens is about to end.
+            Ok(digests) => drop(events.send(Event::Compiled(digests))),
+            Err(error) => tracing::warn!(%error, "cannot list the compiled bundles"),
+        }
     }
 
     /// Performs [`Effect::ReleaseBundle`](nesos_agent_core::Effect::ReleaseBundle).
@@ -214,6 +228,10 @@ impl Compiler {
 impl Shared {
     fn cached(&self, bundle: BundleKey) -> PathBuf {
         self.cache.path_for_new(&bundle.digest, bundle.metering)
+    }
+
+    fn is_compiled(&self, bundle: BundleKey) -> bool {
+        self.cached(bundle).exists()
     }
 
     /// Holds the image, if it is there.

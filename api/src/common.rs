@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
+use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::offer::{Demand, Filters, Offer};
 use nesos_types::resources::{Amounts, RangeSet, Resources, Scalar};
@@ -264,6 +265,15 @@ impl TryFrom<v1::AgentInfo> for AgentInfo {
     }
 }
 
+/// Each as text.
+pub(crate) fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {
+    items.into_iter().map(|item| item.to_string()).collect()
+}
+
+pub(crate) fn digests(field: &'static str, wire: &[String]) -> Result<Vec<Digest>, WireError> {
+    wire.iter().map(|digest| parse(field, digest)).collect()
+}
+
 impl From<&Offer> for v1::Offer {
     fn from(offer: &Offer) -> Self {
         Self {
@@ -274,6 +284,7 @@ impl From<&Offer> for v1::Offer {
             agent: Some(offer.agent_info.as_ref().into()),
             resources: Some((&offer.resources).into()),
             free_sandboxes: offer.free_sandboxes,
+            compiled_bundles: texts(&offer.compiled_bundles),
         }
     }
 }
@@ -289,6 +300,7 @@ impl TryFrom<v1::Offer> for Offer {
             agent_info: Arc::new(required("offer.agent", wire.agent)?.try_into()?),
             resources: required("offer.resources", wire.resources)?.try_into()?,
             free_sandboxes: wire.free_sandboxes,
+            compiled_bundles: digests("offer.compiled_bundles", &wire.compiled_bundles)?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Claims on resources and their changes, to and from the wire.
 
-use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, Volume};
+use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, SetApart, Volume};
 use nesos_types::resources::Resources;
 
 use crate::v1;
@@ -188,6 +188,33 @@ impl TryFrom<v1::ReservationChange> for ReservationChange {
             Change::DestroyVolume(change) => Self::DestroyVolume {
                 volume: parse("destroy_volume.volume_id", &change.volume_id)?,
             },
+        })
+    }
+}
+
+impl From<&SetApart> for v1::SetApart {
+    fn from(set_apart: &SetApart) -> Self {
+        let incarnations = set_apart.incarnations.iter();
+        Self {
+            resources: Some((&set_apart.resources).into()),
+            incarnations: incarnations
+                .map(|(volume, incarnation)| (volume.to_string(), *incarnation))
+                .collect(),
+        }
+    }
+}
+
+impl TryFrom<v1::SetApart> for SetApart {
+    type Error = WireError;
+    fn try_from(wire: v1::SetApart) -> Result<Self, WireError> {
+        let incarnations = wire.incarnations.into_iter();
+        Ok(Self {
+            resources: required("set_apart.resources", wire.resources)?.try_into()?,
+            incarnations: incarnations
+                .map(|(volume, incarnation)| {
+                    Ok((parse("set_apart.incarnations", &volume)?, incarnation))
+                })
+                .collect::<Result<_, WireError>>()?,
         })
     }
 }

@@ -18,7 +18,7 @@ use nesos_types::message::{
     AgentCommand, AgentEvent, AgentTask, Refusal, SchedulerCall, SchedulerEvent,
 };
 use nesos_types::offer::{Demand, Filters, Offer, Operation};
-use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, Volume};
+use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, SetApart, Volume};
 use nesos_types::resources::{RangeSet, Resources};
 use nesos_types::role::Role;
 use nesos_types::task::{
@@ -311,6 +311,7 @@ fn scheduler_events_survive_the_wire() {
             agent_info: Arc::new(agent_info()),
             resources: resources(),
             free_sandboxes: 9,
+            compiled_bundles: vec![Digest([4; 32])],
         }]),
         SchedulerEvent::Rescind(OfferId(1)),
         SchedulerEvent::Update(status()),
@@ -342,6 +343,10 @@ fn agent_messages_survive_the_wire() {
             latest: TaskState::Finished,
         },
         AgentEvent::Slack { cpu_milli: 500 },
+        AgentEvent::Bundles {
+            compiled: vec![Digest([1; 32])],
+            dropped: vec![Digest([2; 32]), Digest([3; 32])],
+        },
         AgentEvent::Pong,
         AgentEvent::Unregister,
     ]);
@@ -361,7 +366,10 @@ fn agent_messages_survive_the_wire() {
             grace: None,
             reason: TaskReason::Preempted,
         },
-        AgentCommand::SetApart(resources()),
+        AgentCommand::SetApart(SetApart {
+            resources: resources(),
+            incarnations: BTreeMap::from([(volume_id(), 7)]),
+        }),
         AgentCommand::Acknowledge {
             key: key(),
             update: UpdateId(1),

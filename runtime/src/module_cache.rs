@@ -1,5 +1,6 @@
 //! The directory of compiled images: bounded in bytes, the least recently used goes first.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,17 @@ impl ModuleCache {
             compatibility()
         );
         self.directory.join(name)
+    }
+
+    /// The bundles of which there is an image that this version can use, however it is metered.
+    pub fn digests(&self) -> io::Result<BTreeSet<Digest>> {
+        let ours = format!("-{}.{EXTENSION}", compatibility());
+        let images = self.images()?.into_iter();
+        let names = images.filter_map(|image| Some(image.path.file_name()?.to_str()?.to_owned()));
+        let names = names.filter(|name| name.ends_with(&ours));
+        Ok(names
+            .filter_map(|name| format!("sha256:{}", name.split('-').next()?).parse().ok())
+            .collect())
     }
 
     /// Deletes images until the rest fit, the least recently used first, but never `keep`. Images of

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::agent::AgentInfo;
+use crate::bundle::Digest;
 use crate::framework::FrameworkInfo;
 use crate::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
 use crate::offer::{Demand, Filters, Offer, Operation};
-use crate::resources::Resources;
+use crate::reservation::SetApart;
 use crate::role::Role;
 use crate::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 
@@ -270,7 +271,7 @@ pub enum AgentCommand {
     /// What is set apart on the agent at run time, all of it: reservations and volumes. Volumes that are
     /// not there are made, those that are not named are destroyed. Said with each registration and
     /// after each change.
-    SetApart(Resources),
+    SetApart(SetApart),
     /// The scheduler has dealt with a status.
     Acknowledge {
         /// The task.
@@ -306,6 +307,13 @@ pub enum AgentEvent {
         status: TaskStatus,
         /// The task's latest state, which may be further than the status.
         latest: TaskState,
+    },
+    /// Which bundles the agent has compiled and which no more, since it last said so on this connection.
+    Bundles {
+        /// Compiled now.
+        compiled: Vec<Digest>,
+        /// No more.
+        dropped: Vec<Digest>,
     },
     /// How much of the CPU that tasks have accepted nobody uses, in thousandths of a core: it can be
     /// offered as revocable. Said when it has changed; until then it is zero.

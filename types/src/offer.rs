@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::AgentInfo;
+use crate::bundle::Digest;
 use crate::ids::{AgentId, FrameworkId, OfferId};
 use crate::reservation::ReservationChange;
 use crate::resources::Resources;
@@ -30,6 +31,9 @@ pub struct Offer {
     /// How many more sandboxes the agent could hold when the offer was made; [`u32::MAX`] where it does
     /// not count them.
     pub free_sandboxes: u32,
+    /// Which of the bundles that the framework launched lately the agent has compiled already: a task of
+    /// one of these starts at once.
+    pub compiled_bundles: Vec<Digest>,
 }
 
 /// Something that a framework waits for.

@@ -68,7 +68,15 @@ pub enum Owner {
     },
 }
 
+impl Reservation {
+    /// The most bytes that the names and values of labels may have together.
+    pub const MAX_LABEL_BYTES: usize = 4096;
+}
+
 impl Claim {
+    /// The most parts that may be set apart on one agent.
+    pub const MAX_PARTS: usize = 512;
+
     /// Reserved by the agent's configuration.
     #[must_use]
     pub fn reserved_by_agent(role: Role) -> Self {
@@ -153,6 +161,17 @@ impl fmt::Display for Owner {
     }
 }
 
+/// All that is set apart on an agent at run time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetApart {
+    /// The resources, each part with its claim.
+    pub resources: Resources,
+    /// Tells each volume among them from earlier ones of its name: what was written to those is nothing to
+    /// those who have this one.
+    pub incarnations: BTreeMap<VolumeId, u64>,
+}
+
 /// A change of what is set apart on an agent: by a framework, of resources that it accepts; or by an
 /// operator, of what no task uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,6 +223,20 @@ pub enum ReservationRefusal {
     /// There is no such agent.
     #[error("no agent of this cluster has the id {0}")]
     AgentUnknown(AgentId),
+    /// What it holds is not known.
+    #[error(
+        "agent {0} has not come back since the master restarted, and what it holds is not known; wait for it"
+    )]
+    AgentAway(AgentId),
+    /// It is more than there can be.
+    #[error("resources: they are more than any agent has, or something stands twice")]
+    TooMuch,
+    /// Labels are for people and small programs.
+    #[error("labels: there are {0} bytes of them; the most are {max}", max = Reservation::MAX_LABEL_BYTES)]
+    LabelsTooLong(usize),
+    /// All that is set apart on an agent is told together.
+    #[error("the agent has {max} parts with claims of their own; give some back first", max = Claim::MAX_PARTS)]
+    TooManyParts,
     /// It is about nothing.
     #[error("resources: there are none")]
     Nothing,

@@ -1,6 +1,9 @@
 //! The agent: its whole state, and one `match` over what it hears.
 
-use nesos_types::ids::{AgentId, TaskKey};
+use std::collections::BTreeSet;
+
+use nesos_types::ids::{AgentId, TaskKey, VolumeId};
+use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
@@ -10,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::bundles::Bundles;
 use crate::cells::Cells;
 use crate::checkpoint::{AgentRecord, RecordKey, Recovered, TaskRecord};
+use crate::compiled::Compiled;
 use crate::config::AgentConfig;
 use crate::deadlines::{Deadlines, Timer};
 use crate::decision::{Decisions, Effect};
@@ -19,7 +23,7 @@ use crate::journal::Journal;
 use crate::launch::Queues;
 use crate::registration::Registration;
 use crate::sandboxes::{SandboxDir, Sandboxes};
-use crate::set_apart::taken_by;
+use crate::set_apart::{incarnations, taken_by};
 use crate::slack::Slack;
 use crate::stats::Stats;
 use crate::tasks::{Stage, Task, Tasks};
@@ -47,8 +51,11 @@ pub struct Agent {
     /// What live tasks use together, revocable resources aside.
     pub(crate) used: Resources,
     /// What the master has set apart here at run time.
-    pub(crate) set_apart: Resources,
+    pub(crate) set_apart: SetApart,
+    /// Volumes whose directories are there: those, and earlier ones that tasks still have.
+    pub(crate) kept: BTreeSet<(VolumeId, u64)>,
     pub(crate) slack: Slack,
+    pub(crate) compiled: Compiled,
     pub(crate) journal: Journal,
     pub(crate) deadlines: Deadlines,
     pub(crate) drain_at: Option<Time>,
@@ -87,8 +94,10 @@ impl Agent {
             bundles: Bundles::default(),
             sandboxes: Sandboxes::default(),
             used: Resources::default(),
+            kept: incarnations(&record.set_apart),
             set_apart: record.set_apart.clone(),
             slack: Slack::default(),
+            compiled: Compiled::default(),
             journal: Journal::default(),
             deadlines: Deadlines::default(),
             drain_at: None,
@@ -151,6 +160,7 @@ impl Agent {
                 reason,
                 message,
             } => self.on_bundle_failed(now, bundle, reason, &message, out),
+            Event::Compiled(here) => self.on_compiled(here, out),
             Event::Committed { sequence } => self.on_committed(now, sequence, out),
             Event::Tick => self.on_tick(now, out),
             Event::Shutdown { grace } => self.on_shutdown(now, grace, out),

@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
-use nesos_types::resources::Resources;
+use nesos_types::reservation::SetApart;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
@@ -79,7 +79,7 @@ pub struct AgentRecord {
     /// The number of the next cell.
     pub next_cell: u32,
     /// What the master last said to be set apart on it at run time.
-    pub set_apart: Resources,
+    pub set_apart: SetApart,
 }
 
 /// A cell process. Written before the cell is given its first task.

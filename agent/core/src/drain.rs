@@ -70,7 +70,7 @@ impl Agent {
             .iter()
             .map(|(_, task)| task.updates.iter().count());
         let updates_left = updates_left.sum();
-        if self.set_apart.is_empty() {
+        if self.set_apart.resources.is_empty() {
             if self.master.is_registered() {
                 out.push(Effect::SendMaster(AgentEvent::Unregister));
             }

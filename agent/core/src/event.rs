@@ -1,5 +1,6 @@
 //! What an agent hears: from the master, its cells, the bundle cache, its disk and its operator.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -102,6 +103,9 @@ pub enum Event {
         /// One line for a person.
         message: String,
     },
+    /// Raised by the driver when it starts and whenever that has changed: the bundles in the cache of
+    /// compiled ones.
+    Compiled(BTreeSet<Digest>),
     /// Raised by the driver: a checkpoint that [`Agent::take_checkpoint`](crate::Agent::take_checkpoint)
     /// gave is durable.
     Committed {

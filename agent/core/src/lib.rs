@@ -10,6 +10,7 @@ mod agent;
 mod bundles;
 mod cells;
 pub mod checkpoint;
+mod compiled;
 mod config;
 mod deadlines;
 mod decision;

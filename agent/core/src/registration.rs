@@ -196,6 +196,7 @@ impl Agent {
         self.await_master(now + self.master.silence);
         self.resume_updates(now, out);
         self.report_slack_anew(out);
+        self.tell_compiled_anew(out);
     }
 
     /// A new name: statuses that have not been heard are to carry it.

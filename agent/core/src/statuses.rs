@@ -107,6 +107,7 @@ impl Agent {
             Stage::Launched => self.keep_sandbox(now, handle, status, out),
             Stage::Ended => {}
         }
+        self.volumes_released(handle, out);
     }
 
     fn leave_cell(&mut self, now: Time, id: crate::event::CellId) {

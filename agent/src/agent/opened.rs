@@ -124,10 +124,19 @@ fn open_volumes(
     remover: &Remover,
 ) -> Result<Volumes, StartError> {
     let path = config.volume_directory();
-    let volumes = Volumes::open(path.clone(), remover)
-        .map_err(|source| StartError::StateDirectory { path, source })?;
-    if state.agent.as_ref().and_then(|agent| agent.id).is_none() {
-        volumes.keep(&[], remover);
+    let failed = |source| StartError::StateDirectory {
+        path: path.clone(),
+        source,
+    };
+    let volumes = Volumes::open(path.clone(), remover).map_err(failed)?;
+    if state.agent.as_ref().and_then(|agent| agent.id).is_none()
+        && let Some(lost) = volumes.put_away().map_err(failed)?
+    {
+        let path = lost.display().to_string();
+        tracing::warn!(
+            path,
+            "volumes of an agent that this one is no more were put away"
+        );
     }
     Ok(volumes)
 }

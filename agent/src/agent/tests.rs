@@ -137,7 +137,10 @@ impl StubMaster {
                 },
                 update: status.update.unwrap(),
             }],
-            AgentEvent::Slack { .. } | AgentEvent::Pong | AgentEvent::Unregister => Vec::new(),
+            AgentEvent::Slack { .. }
+            | AgentEvent::Bundles { .. }
+            | AgentEvent::Pong
+            | AgentEvent::Unregister => Vec::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use nesos_agent_core::checkpoint::{
 use nesos_agent_core::{CellId, Event};
 use nesos_types::bundle::Digest;
 use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
@@ -41,7 +42,10 @@ fn records() -> (AgentRecord, CellRecord, TaskRecord) {
         id: Some(AgentId(8)),
         boot_id: "boot".into(),
         next_cell: 2,
-        set_apart: Resources::new(1000, 7),
+        set_apart: SetApart {
+            resources: Resources::new(1000, 7),
+            incarnations: [].into(),
+        },
     };
     let cell = CellRecord {
         cell: CellId(1),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nesos_types::message::{AgentCommand, AgentEvent, AgentTask};
 use nesos_types::task::TaskInfo;
 
-use crate::common::to_micros;
+use crate::common::{digests, texts, to_micros};
 use crate::task::{kill_reason, reason_number, shared_tasks, state, state_number, wire_tasks};
 use crate::v1;
 use crate::wire_error::{WireError, all, parse, parse_optional, required};
@@ -37,9 +37,7 @@ impl From<&AgentCommand> for v1::AgentCommand {
                 grace_us: grace.map(to_micros),
                 reason: reason_number(*reason),
             }),
-            AgentCommand::SetApart(resources) => Command::SetApart(v1::SetApart {
-                resources: Some(resources.into()),
-            }),
+            AgentCommand::SetApart(set_apart) => Command::SetApart(set_apart.into()),
             AgentCommand::Acknowledge { key, update } => {
                 Command::Acknowledge(v1::AcknowledgeUpdate {
                     key: Some(key.into()),
@@ -85,9 +83,7 @@ impl TryFrom<v1::AgentCommand> for AgentCommand {
                 grace: command.grace_us.map(Duration::from_micros),
                 reason: kill_reason(command.reason)?,
             },
-            Command::SetApart(command) => {
-                Self::SetApart(required("resources", command.resources)?.try_into()?)
-            }
+            Command::SetApart(command) => Self::SetApart(command.try_into()?),
             Command::Acknowledge(command) => Self::Acknowledge {
                 key: required("key", command.key)?.try_into()?,
                 update: parse("update_id", &command.update_id)?,
@@ -119,6 +115,10 @@ impl From<&AgentEvent> for v1::AgentEvent {
                 status: Some(status.into()),
                 latest: state_number(*latest),
             }),
+            AgentEvent::Bundles { compiled, dropped } => Event::Bundles(v1::Bundles {
+                compiled: texts(compiled),
+                dropped: texts(dropped),
+            }),
             AgentEvent::Slack { cpu_milli } => Event::Slack(v1::Slack {
                 cpu_milli: *cpu_milli,
             }),
@@ -144,6 +144,10 @@ impl TryFrom<v1::AgentEvent> for AgentEvent {
                 framework: parse("framework_id", &event.framework_id)?,
                 status: required("status", event.status)?.try_into()?,
                 latest: state("latest", event.latest)?,
+            },
+            Event::Bundles(event) => Self::Bundles {
+                compiled: digests("bundles.compiled", &event.compiled)?,
+                dropped: digests("bundles.dropped", &event.dropped)?,
             },
             Event::Slack(event) => Self::Slack {
                 cpu_milli: event.cpu_milli,

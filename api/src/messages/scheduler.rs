@@ -8,14 +8,10 @@ use nesos_types::message::{SchedulerCall, SchedulerEvent};
 use nesos_types::offer::Operation;
 use nesos_types::role::Role;
 
-use crate::common::{filters, to_micros};
+use crate::common::{filters, texts, to_micros};
 use crate::task::{shared_tasks, wire_tasks};
 use crate::v1;
 use crate::wire_error::{WireError, all, parse, parse_optional, required};
-
-fn texts<T: ToString>(items: impl IntoIterator<Item = T>) -> Vec<String> {
-    items.into_iter().map(|item| item.to_string()).collect()
-}
 
 fn roles(field: &'static str, wire: &[String]) -> Result<BTreeSet<Role>, WireError> {
     wire.iter().map(|role| parse(field, role)).collect()

@@ -314,6 +314,7 @@ impl Master {
         });
         let framework = &mut self.frameworks[acceptance.framework];
         framework.tasks.insert(task.id.clone(), slot);
+        framework.bundles.note(task.bundle);
         let agent = &mut self.agents[acceptance.agent];
         agent.tasks.insert(slot);
         agent.sandboxes += 1;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
+use nesos_types::bundle::Digest;
 use nesos_types::ids::AgentId;
+use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
@@ -15,6 +17,9 @@ use crate::table::{AgentSlot, ClientSlot, OfferSlot, Table, TaskSlot};
 
 mod liveness;
 mod registration;
+
+/// How many compiled bundles are remembered of one agent.
+const MAX_COMPILED: usize = 4096;
 
 /// How the master reaches an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,7 @@ pub(crate) struct Agent {
     /// All that it has: what its configuration gives it as it is set apart now, and what is revocable.
     pub(crate) total: Resources,
     /// What was set apart at run time.
-    pub(crate) set_apart: Resources,
+    pub(crate) set_apart: SetApart,
     /// CPU of its tasks that they do not use, as far as it has said, in thousandths of a core.
     pub(crate) slack_milli: u64,
     /// What neither a task nor an offer holds.
@@ -49,6 +54,8 @@ pub(crate) struct Agent {
     /// Its tasks use more than it has: it came back smaller, or brought tasks that do not fit.
     /// Nothing is free until enough of them have ended.
     pub(crate) overcommitted: bool,
+    /// Bundles that it has compiled, as far as it has said on this connection.
+    pub(crate) compiled: BTreeSet<Digest>,
     pub(crate) tasks: BTreeSet<TaskSlot>,
     pub(crate) offers: Vec<OfferSlot>,
     /// How many of its tasks hold a sandbox.
@@ -61,11 +68,11 @@ impl Agent {
     pub(crate) fn new(
         id: AgentId,
         info: Arc<AgentInfo>,
-        set_apart: Resources,
+        set_apart: SetApart,
         since: Time,
         link: Link,
     ) -> Self {
-        let total = Self::total_of(&info.resources, &set_apart);
+        let total = Self::total_of(&info.resources, &set_apart.resources);
         let total = total.expect("an agent with less than is set apart on it is not admitted");
         Self {
             id,
@@ -79,6 +86,7 @@ impl Agent {
             last_heard: since,
             deadline: Time::MAX,
             overcommitted: false,
+            compiled: BTreeSet::new(),
             tasks: BTreeSet::new(),
             offers: Vec::new(),
             sandboxes: 0,
@@ -103,6 +111,16 @@ impl Agent {
             Link::Connected(connection) => Some(connection),
             Link::Disconnected { .. } | Link::Recovered => None,
         }
+    }
+
+    /// It has compiled some bundles, and has others no more. Beyond what a sane cache holds nobody wants to
+    /// know.
+    pub(crate) fn note_compiled(&mut self, compiled: Vec<Digest>, dropped: &[Digest]) {
+        for digest in dropped {
+            self.compiled.remove(digest);
+        }
+        let room = MAX_COMPILED.saturating_sub(self.compiled.len());
+        self.compiled.extend(compiled.into_iter().take(room));
     }
 
     /// Whether what it has counts as the cluster's: it has been here since the master started.

@@ -7,8 +7,7 @@ use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
 use nesos_types::message::{AgentCommand, SchedulerEvent};
-use nesos_types::reservation::ReservationRefusal;
-use nesos_types::resources::Resources;
+use nesos_types::reservation::{ReservationRefusal, SetApart};
 use nesos_types::role::{Role, RoleRefusal, RoleSettings};
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
@@ -120,7 +119,7 @@ pub enum Record {
         /// The agent.
         agent: AgentId,
         /// All that is set apart on it at run time: reservations and volumes.
-        resources: Resources,
+        set_apart: SetApart,
     },
     /// An operator has decided something about a role.
     RoleChanged {

@@ -14,8 +14,11 @@ use crate::snapshot::TaskView;
 use crate::table::{ClientSlot, FrameworkSlot, OfferSlot, Table, TaskSlot};
 use crate::tasks::Unreachable;
 
+mod bundles;
 mod removal;
 mod subscription;
+
+use bundles::RecentBundles;
 
 /// A framework that has not been removed.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(crate) struct Framework {
     /// Ended tasks, oldest first.
     pub(crate) completed: VecDeque<TaskView>,
     pub(crate) offers: BTreeSet<OfferSlot>,
+    pub(crate) bundles: RecentBundles,
 }
 
 impl Framework {
@@ -53,6 +57,7 @@ impl Framework {
             unreachable: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeSet::new(),
+            bundles: RecentBundles::default(),
         }
     }
 

@@ -33,6 +33,11 @@ impl IdSource {
         OfferId((self.draw() >> SLOT_BITS) << SLOT_BITS | slot.index() as u128)
     }
 
+    /// Tells a volume from earlier ones of its name.
+    pub(crate) fn incarnation(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
     fn draw(&mut self) -> u128 {
         u128::from(self.0.next_u64()) << 64 | u128::from(self.0.next_u64())
     }

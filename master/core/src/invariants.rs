@@ -1,6 +1,6 @@
 //! Invariants: what holds between any two events. Called by tests and by the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nesos_types::resources::Resources;
 use nesos_types::time::Time;
@@ -182,7 +182,13 @@ impl Master {
             agent.set_apart,
             "what is set apart is durable"
         );
-        let expected = Agent::total_of(&agent.info.resources, &agent.set_apart);
+        let expected = Agent::total_of(&agent.info.resources, &agent.set_apart.resources);
+        let volumes = agent.set_apart.resources.volumes();
+        let volumes: BTreeSet<_> = volumes.map(|(volume, _)| &volume.id).collect();
+        assert!(
+            volumes.into_iter().eq(agent.set_apart.incarnations.keys()),
+            "each volume has its incarnation"
+        );
         let expected = expected.and_then(|total| total.checked_add(&agent.revocable()));
         assert_eq!(expected.as_ref(), Some(&agent.total));
     }

@@ -257,6 +257,9 @@ impl Master {
                 status,
                 latest,
             } => self.on_update(agent, framework, status, latest, out),
+            AgentEvent::Bundles { compiled, dropped } => {
+                self.agents[agent].note_compiled(compiled, &dropped);
+            }
             AgentEvent::Slack { cpu_milli } => self.on_slack(agent, cpu_milli, out),
             AgentEvent::Pong => {}
             AgentEvent::Unregister => self.on_unregister(agent, out),

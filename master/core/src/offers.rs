@@ -142,6 +142,7 @@ impl Master {
             agent_info: Arc::clone(&from.info),
             resources,
             free_sandboxes: from.free_sandboxes(),
+            compiled_bundles: self.frameworks[framework].bundles.among(&from.compiled),
         };
         self.deadlines.insert(expires, Deadline::Offer(slot));
         self.allocator.charge(client, &outstanding.resources);

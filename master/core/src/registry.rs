@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId};
-use nesos_types::resources::Resources;
+use nesos_types::reservation::SetApart;
 use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 
@@ -54,7 +54,7 @@ pub struct Registry {
     roles: BTreeMap<Role, RoleSettings>,
     /// What is set apart on agents at run time. An agent on which something once was keeps an entry, so
     /// that it hears that there is nothing any more.
-    set_apart: BTreeMap<AgentId, Resources>,
+    set_apart: BTreeMap<AgentId, SetApart>,
     /// The policy that operators have chosen, if they have.
     policy: Option<PolicyChoice>,
     /// Subjects that are no longer live, oldest first: the order in which they are forgotten.
@@ -114,8 +114,8 @@ impl Registry {
             Record::AgentRemoved { agent, at, .. } => {
                 self.put_agent(*agent, AgentFact::Removed { at: *at });
             }
-            Record::SetApart { agent, resources } => {
-                self.set_apart.insert(*agent, resources.clone());
+            Record::SetApart { agent, set_apart } => {
+                self.set_apart.insert(*agent, set_apart.clone());
             }
             Record::RoleChanged { role, settings } => {
                 self.roles.insert(role.clone(), settings.clone());
@@ -187,7 +187,7 @@ impl Registry {
     }
 
     /// What is set apart on an agent at run time, if anything ever was.
-    pub(crate) fn set_apart(&self, agent: AgentId) -> Option<&Resources> {
+    pub(crate) fn set_apart(&self, agent: AgentId) -> Option<&SetApart> {
         self.set_apart.get(&agent)
     }
 

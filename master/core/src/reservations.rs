@@ -74,14 +74,19 @@ struct Conversion {
 }
 
 impl Conversion {
-    fn add(&mut self, amounts: &Resources, from: Claim, to: Claim) {
+    fn add(
+        &mut self,
+        amounts: &Resources,
+        from: Claim,
+        to: Claim,
+    ) -> Result<(), ReservationRefusal> {
         let sum = |sum: &Resources, claim| {
             let part = Resources::claimed(claim, amounts.clone());
-            sum.checked_add(&part)
-                .expect("parts of what one agent has fit together")
+            sum.checked_add(&part).ok_or(ReservationRefusal::TooMuch)
         };
-        self.from = sum(&self.from, from);
-        self.to = sum(&self.to, to);
+        self.from = sum(&self.from, from)?;
+        self.to = sum(&self.to, to)?;
+        Ok(())
     }
 
     fn applied_to(&self, resources: &Resources) -> Option<Resources> {
@@ -108,8 +113,9 @@ impl Agent {
                 .only_parts()
                 .with_parts_if(|claim| *claim != claim.as_configured())
         };
-        self.set_apart = self
+        self.set_apart.resources = self
             .set_apart
+            .resources
             .checked_sub(&at_run_time(&conversion.from))
             .and_then(|rest| rest.checked_add(&at_run_time(&conversion.to)))
             .expect("what was set apart at run time is known");
@@ -179,6 +185,10 @@ fn plan(
             available: Box::new(available.clone()),
         });
     }
+    let after = conversion.applied_to(total);
+    if after.is_some_and(|after| after.parts().count() > Claim::MAX_PARTS) {
+        return Err(ReservationRefusal::TooManyParts);
+    }
     Ok(conversion)
 }
 
@@ -190,6 +200,11 @@ fn reserve(
     let role = &reservation.role;
     if *role == Role::default_role() {
         return Err(ReservationRefusal::DefaultRole);
+    }
+    let labels = reservation.labels.iter();
+    let label_bytes = labels.map(|(name, value)| name.len() + value.len()).sum();
+    if label_bytes > Reservation::MAX_LABEL_BYTES {
+        return Err(ReservationRefusal::LabelsTooLong(label_bytes));
     }
     if let Actor::Framework { role: offered, .. } = actor
         && *offered != role
@@ -218,7 +233,7 @@ fn reserve(
         }
         let mut refined = claim.clone();
         refined.reservations.push(reservation.clone());
-        conversion.add(&amounts, claim, refined);
+        conversion.add(&amounts, claim, refined)?;
     }
     Ok(conversion)
 }
@@ -243,7 +258,7 @@ fn unreserve(resources: &Resources, actor: &Actor<'_>) -> Result<Conversion, Res
                 undone.role
             )
         })?;
-        conversion.add(&amounts, claim, popped);
+        conversion.add(&amounts, claim, popped)?;
     }
     Ok(conversion)
 }
@@ -262,7 +277,7 @@ fn create_volume(disk: &Resources, volume: Volume) -> Result<Conversion, Reserva
     let mut as_volume = claim.clone();
     as_volume.volume = Some(volume);
     let mut conversion = Conversion::default();
-    conversion.add(&amounts, claim, as_volume);
+    conversion.add(&amounts, claim, as_volume)?;
     Ok(conversion)
 }
 
@@ -276,7 +291,7 @@ fn destroy_volume(
         actor.may_undo(&volume.owner, || format!("volume: {}", volume.id))?;
     }
     let mut conversion = Conversion::default();
-    conversion.add(disk, claim.clone(), bare);
+    conversion.add(disk, claim.clone(), bare)?;
     Ok(conversion)
 }
 
@@ -320,14 +335,11 @@ impl Master {
         };
         let total = &self.agents[acceptance.agent].total;
         let conversion = plan(change, &actor, &acceptance.remaining, total)?;
+        // What was accepted is consumption already, but for what is reserved for a role above.
         let quotas = &mut self.allocator.quotas;
+        let before = quotas.excess(&client.quotas);
         quotas.convert(&client.quotas, &conversion.from, &conversion.to);
-        // What was accepted is consumption already, but for what was reserved for a role above.
-        let refines = matches!(change, ReservationChange::Reserve { .. });
-        if refines
-            && conversion.from.has_parts()
-            && let Some(full) = quotas.exceeded(&client.quotas).cloned()
-        {
+        if let Some(full) = quotas.excess(&client.quotas).beyond(&before) {
             quotas.convert(&client.quotas, &conversion.to, &conversion.from);
             return Err(ReservationRefusal::QuotaLimit(full));
         }
@@ -344,6 +356,9 @@ impl Master {
         let Some(slot) = self.agents.find(agent) else {
             return OperatorReply::ReservationRefused(ReservationRefusal::AgentUnknown(agent));
         };
+        if !self.agents[slot].is_counted() {
+            return OperatorReply::ReservationRefused(ReservationRefusal::AgentAway(agent));
+        }
         match self.plan_for_operator(slot, change) {
             Ok((_, Some(full))) => {
                 OperatorReply::ReservationRefused(ReservationRefusal::QuotaLimit(full))
@@ -400,9 +415,10 @@ impl Master {
         for offer in &offers {
             quotas.refund_one(&clients[offer.client].quotas, &offer.resources);
         }
-        quotas.convert(&[], &conversion.from, &conversion.to);
         let path = quotas.path(role);
-        let full = quotas.exceeded(&path).cloned();
+        let before = quotas.excess(&path);
+        quotas.convert(&[], &conversion.from, &conversion.to);
+        let full = quotas.excess(&path).beyond(&before);
         quotas.convert(&[], &conversion.to, &conversion.from);
         for offer in &offers {
             quotas.charge_one(&clients[offer.client].quotas, &offer.resources);
@@ -423,17 +439,24 @@ impl Master {
 
     /// Makes a conversion of what an agent has durable, and tells the agent.
     fn convert(&mut self, slot: AgentSlot, conversion: &Conversion, out: &mut Decisions) {
-        self.agents[slot].convert(conversion);
-        let agent = &self.agents[slot];
+        let agent = &mut self.agents[slot];
+        agent.convert(conversion);
+        let incarnations = &mut agent.set_apart.incarnations;
+        for (volume, _) in conversion.from.volumes() {
+            incarnations.remove(&volume.id);
+        }
+        for (volume, _) in conversion.to.volumes() {
+            incarnations.insert(volume.id.clone(), self.ids.incarnation());
+        }
         let (id, connection) = (agent.id, agent.connection());
-        let resources = agent.set_apart.clone();
+        let set_apart = agent.set_apart.clone();
         let record = Record::SetApart {
             agent: id,
-            resources: resources.clone(),
+            set_apart: set_apart.clone(),
         };
         self.record(record, out);
         if let Some(connection) = connection {
-            out.tell_agent(connection, AgentCommand::SetApart(resources));
+            out.tell_agent(connection, AgentCommand::SetApart(set_apart));
         }
         out.observed(Happening::ReservationsChanged(id));
     }

@@ -38,6 +38,9 @@ impl Master {
             self.rescind(newest, out);
         }
         self.fit_revocable(slot);
+        if self.agents[slot].overcommitted {
+            self.recount(slot);
+        }
         self.touch_agent(slot);
     }
 
@@ -66,7 +69,7 @@ impl Master {
         by_tasks
             .chain(by_offers)
             .map(Resources::revocable_cpu_milli)
-            .sum()
+            .fold(0, u64::saturating_add)
     }
 
     fn newest_revocable_offer(&self, slot: AgentSlot) -> Option<OfferSlot> {

@@ -166,7 +166,7 @@ impl Master {
     pub(crate) fn rescind_beyond_limits(&mut self, out: &mut Decisions) {
         for offer in self.newest_offers() {
             let client = &self.allocator.clients[self.offers[offer].client];
-            if self.allocator.quotas.exceeded(&client.quotas).is_some() {
+            if !self.allocator.quotas.excess(&client.quotas).is_empty() {
                 self.rescind(offer, out);
             }
         }

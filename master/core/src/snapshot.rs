@@ -193,6 +193,8 @@ pub struct OfferView {
     pub resources: Resources,
     /// How many more sandboxes its agent can hold now; [`u32::MAX`] where nobody counts.
     pub free_sandboxes: u32,
+    /// Bundles of the framework's that its agent has compiled now.
+    pub compiled_bundles: Vec<Digest>,
     /// When it was made.
     pub since: Time,
 }

@@ -168,6 +168,25 @@ fn volumes(task: &TaskInfo) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// What is wrong with what an agent says that its configuration gives it.
+pub(crate) fn configured(resources: &Resources) -> Result<(), String> {
+    if resources.checked_flattened().is_none() {
+        return Err("resources: an item is there twice, or a sum is beyond 64 bits".to_owned());
+    }
+    for (claim, part) in resources.parts() {
+        let for_everybody = claim
+            .reservation()
+            .map(|by| by.role == Role::default_role());
+        if *claim != claim.as_configured() || claim.revocable || for_everybody == Some(true) {
+            return Err(format!(
+                "resources: {} {claim}: an agent can only reserve for a role, by its configuration",
+                part.words()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What is wrong with a subscription, in words for whoever wrote the scheduler.
 pub(crate) fn subscription(
     info: &FrameworkInfo,

@@ -48,6 +48,7 @@ impl Inward for AgentEvent {
             None => "an unknown event",
             Some(Event::Register(_)) => "Register",
             Some(Event::Update(_)) => "Update",
+            Some(Event::Bundles(_)) => "Bundles",
             Some(Event::Slack(_)) => "Slack",
             Some(Event::Pong(_)) => "Pong",
             Some(Event::Unregister(_)) => "Unregister",

@@ -23,6 +23,7 @@ fn offer(agent: u128, cpus: u64) -> Offer {
         agent_info: info.into(),
         resources,
         free_sandboxes: u32::MAX,
+        compiled_bundles: Vec::new(),
     }
 }
 

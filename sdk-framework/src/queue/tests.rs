@@ -30,6 +30,7 @@ fn offer(id: u128, cpu_milli: u64) -> Offer {
         agent_info: AgentInfo::new("host", Resources::default()).into(),
         resources: Resources::new(cpu_milli, 1 << 40),
         free_sandboxes: u32::MAX,
+        compiled_bundles: Vec::new(),
     }
 }
 

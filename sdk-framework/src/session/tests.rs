@@ -155,6 +155,7 @@ fn offers() -> SchedulerEvent {
         agent_info: AgentInfo::new("host", Resources::new(1, 1)).into(),
         resources: Resources::new(1, 1),
         free_sandboxes: u32::MAX,
+        compiled_bundles: Vec::new(),
     }])
 }
 

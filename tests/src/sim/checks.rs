@@ -90,7 +90,7 @@ impl World {
         let mut there: Vec<_> = host
             .volumes
             .iter()
-            .filter_map(|path| path.file_name())
+            .filter_map(|path| path.parent()?.file_name())
             .collect();
         there.sort();
         let kept = view.total.volumes();

@@ -8,6 +8,7 @@ use nesos_master_core::ConnectionId;
 use nesos_types::agent::AgentInfo;
 use nesos_types::ids::{AgentId, TaskKey, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, AgentTask, Refusal};
+use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
@@ -37,7 +38,7 @@ pub struct StageAgent {
     /// What was refused, as far as nobody has looked.
     pub refused: Vec<Refusal>,
     /// What it was last told to be set apart on it.
-    pub set_apart: Resources,
+    pub set_apart: SetApart,
     next_update: u128,
 }
 
@@ -58,7 +59,7 @@ impl StageAgent {
             connection: None,
             tasks: BTreeMap::new(),
             refused: Vec::new(),
-            set_apart: Resources::default(),
+            set_apart: SetApart::default(),
             next_update: 0,
         }
     }
@@ -118,8 +119,8 @@ impl StageAgent {
                     self.start(key, role.clone(), task, now)
                 })
                 .collect(),
-            AgentCommand::SetApart(resources) => {
-                self.set_apart = resources;
+            AgentCommand::SetApart(set_apart) => {
+                self.set_apart = set_apart;
                 Vec::new()
             }
             AgentCommand::Kill { key, .. } => self

@@ -94,6 +94,9 @@ pub enum ResourcesError {
         /// What is wrong with its role.
         source: IdError,
     },
+    /// What one role has another has, too.
+    #[error("{0:?} holds what another entry holds already, or more than 64 bits")]
+    Overlap(String),
     /// A name stands twice.
     #[error("{0:?} stands twice")]
     Twice(String),
@@ -168,6 +171,9 @@ impl FromStr for Resources {
             resources = resources
                 .checked_add(&Self::claimed(claim, amounts))
                 .ok_or_else(|| ResourcesError::Twice(full_name.to_owned()))?;
+            if resources.checked_flattened().is_none() {
+                return Err(ResourcesError::Overlap(full_name.to_owned()));
+            }
         }
         Ok(resources)
     }

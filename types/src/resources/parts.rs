@@ -87,7 +87,7 @@ impl Resources {
     #[must_use]
     pub fn revocable_cpu_milli(&self) -> u64 {
         let parts = self.parts().filter(|(claim, _)| claim.revocable);
-        parts.map(|(_, part)| part.cpu_milli).sum()
+        parts.fold(0, |sum, (_, part)| sum.saturating_add(part.cpu_milli))
     }
 
     /// The same with its CPU revocable: what a task that others may push aside asks for. CPU that something
@@ -109,8 +109,16 @@ impl Resources {
         }
     }
 
-    /// All of it as if nothing were set apart. What is beyond 64 bits is capped, an item that is there
-    /// twice is there once: on one agent neither can be.
+    /// All of it as if nothing were set apart; `None` if a sum is beyond 64 bits or an item is there twice,
+    /// which cannot be on one agent.
+    #[must_use]
+    pub fn checked_flattened(&self) -> Option<Self> {
+        let mut parts = self.parts.iter();
+        parts.try_fold(self.unclaimed(), |sum, (_, part)| sum.checked_add(part))
+    }
+
+    /// All of it as if nothing were set apart. A part that does not add up with the others, by a sum beyond
+    /// 64 bits or an item that is there twice, is left out: on one agent there is none.
     #[must_use]
     pub fn flattened(&self) -> Self {
         self.flattened_if(|_| true)

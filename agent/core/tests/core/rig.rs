@@ -433,6 +433,17 @@ fn master_line(event: &AgentEvent) -> String {
                 status.task, status.state
             )
         }
+        AgentEvent::Bundles { compiled, dropped } => {
+            let names = |digests: &[Digest]| {
+                let names = digests.iter().map(|digest| digest.0[0].to_string());
+                names.collect::<Vec<_>>().join(", ")
+            };
+            format!(
+                "compiled [{}], dropped [{}]",
+                names(compiled),
+                names(dropped)
+            )
+        }
         AgentEvent::Slack { cpu_milli } => format!("slack {cpu_milli}"),
         AgentEvent::Pong => "pong".into(),
         AgentEvent::Unregister => "unregister".into(),

@@ -6,7 +6,7 @@ use expect_test::expect;
 use nesos_agent_core::Event;
 use nesos_types::ids::VolumeId;
 use nesos_types::message::AgentCommand;
-use nesos_types::reservation::{Claim, Owner, Volume};
+use nesos_types::reservation::{Claim, Owner, SetApart, Volume};
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskReason, TaskState, VolumeMount};
 
@@ -25,6 +25,22 @@ fn volume(text: &str, bytes: u64) -> Resources {
         ..Claim::reserved_by_agent("ads".parse().expect("a role"))
     };
     Resources::claimed(claim, Resources::default().with_disk(bytes))
+}
+
+/// What the master says: all volumes are of the first incarnation.
+fn set_apart(resources: Resources) -> AgentCommand {
+    set_apart_as(resources, 1)
+}
+
+fn set_apart_as(resources: Resources, incarnation: u64) -> AgentCommand {
+    let volumes = resources.volumes();
+    let incarnations = volumes
+        .map(|(volume, _)| (volume.id.clone(), incarnation))
+        .collect();
+    AgentCommand::SetApart(SetApart {
+        resources,
+        incarnations,
+    })
 }
 
 /// A task that finds this volume in `/data`.
@@ -53,11 +69,11 @@ fn volumes_are_made_and_appear_in_the_sandbox_under_their_own_size() {
         .checked_add(&volume("b", 200))
         .expect("two");
     expect![[r#"
-        keep volumes [volumes/a, volumes/b]
+        keep volumes [volumes/a/0000000000000001, volumes/b/0000000000000001]
     "#]]
-    .assert_eq(&rig.command(AgentCommand::SetApart(both)));
+    .assert_eq(&rig.command(set_apart(both)));
     expect![[r#"
-        cell-0 <- launch t from /cache/1 in sandboxes/cell-0/fw/0/t with volumes/a at /data, 300 B
+        cell-0 <- launch t from /cache/1 in sandboxes/cell-0/fw/0/t with volumes/a/0000000000000001 at /data, 300 B
     "#]]
     .assert_eq(&rig.launch([with_volume("a", &volume("a", 300))]));
 }
@@ -65,7 +81,7 @@ fn volumes_are_made_and_appear_in_the_sandbox_under_their_own_size() {
 #[test]
 fn a_task_whose_volume_is_not_here_is_dropped() {
     let mut rig = with_disk();
-    rig.command(AgentCommand::SetApart(volume("a", 300)));
+    rig.command(set_apart(volume("a", 300)));
     expect![[r#"
         master <- t dropped/ResourcesUnknown, latest dropped "this agent has no volume b of 300 bytes"
     "#]]
@@ -79,17 +95,17 @@ fn a_task_whose_volume_is_not_here_is_dropped() {
 #[test]
 fn volumes_that_are_no_longer_named_are_removed() {
     let mut rig = with_disk();
-    rig.command(AgentCommand::SetApart(volume("a", 300)));
+    rig.command(set_apart(volume("a", 300)));
     expect![[r#"
         keep volumes []
     "#]]
-    .assert_eq(&rig.command(AgentCommand::SetApart(Resources::default())));
+    .assert_eq(&rig.command(set_apart(Resources::default())));
 }
 
 #[test]
 fn a_new_process_knows_its_volumes_before_the_master_says_anything() {
     let mut former = with_disk();
-    former.command(AgentCommand::SetApart(volume("a", 300)));
+    former.command(set_apart(volume("a", 300)));
     former.commit();
     let mut rig = Rig::recover(former.config.clone(), former.now, former.disk);
     rig.tick();
@@ -103,7 +119,7 @@ fn a_new_process_knows_its_volumes_before_the_master_says_anything() {
 #[test]
 fn an_agent_that_keeps_something_for_others_stays_who_it_is() {
     let mut rig = with_disk();
-    rig.command(AgentCommand::SetApart(volume("a", 300)));
+    rig.command(set_apart(volume("a", 300)));
     rig.launch([task("t")]);
     rig.commit();
     let grace = Duration::from_secs(1);
@@ -128,8 +144,8 @@ fn an_agent_that_keeps_something_for_others_stays_who_it_is() {
 #[test]
 fn an_agent_that_keeps_nothing_leaves_for_good() {
     let mut rig = with_disk();
-    rig.command(AgentCommand::SetApart(volume("a", 300)));
-    rig.command(AgentCommand::SetApart(Resources::default()));
+    rig.command(set_apart(volume("a", 300)));
+    rig.command(set_apart(Resources::default()));
     let grace = Duration::from_secs(1);
     let said = rig.event(Event::Shutdown { grace });
     assert!(said.contains("unregister"), "{said}");
@@ -188,4 +204,36 @@ fn revocable_cpu_takes_nothing_of_what_tasks_have_accepted() {
         .expect("fits");
     let said = rig.launch([guest]);
     assert!(said.contains("launch guest"), "{said}");
+}
+
+#[test]
+fn nobody_finds_what_was_in_a_volume_of_the_same_name() {
+    let mut rig = with_disk();
+    rig.command(set_apart(volume("a", 300)));
+    expect![[r#"
+        keep volumes [volumes/a/0000000000000002]
+    "#]]
+    .assert_eq(&rig.command(set_apart_as(volume("a", 300), 2)));
+}
+
+#[test]
+fn a_volume_waits_for_the_guest_that_still_has_it() {
+    let mut rig = with_disk();
+    rig.command(set_apart(volume("a", 300)));
+    rig.launch([with_volume("a", &volume("a", 300))]);
+    rig.status(0, "t", TaskState::Running);
+    rig.ack("t");
+    // Its framework is over, and the master has given the volume to the next, who destroys it.
+    let mut next = with_volume("a", &volume("a", 300));
+    next.id = "next".parse().expect("an id");
+    let said = rig.launch([next]);
+    assert!(said.contains("volume a is still in use"), "{said}");
+    let both = "volumes/a/0000000000000001, volumes/a/0000000000000002";
+    let said = rig.command(set_apart_as(volume("a", 300), 2));
+    assert_eq!(said, format!("keep volumes [{both}]\n"));
+    let said = rig.status(0, "t", TaskState::Finished);
+    assert!(
+        said.contains("keep volumes [volumes/a/0000000000000002]"),
+        "{said}"
+    );
 }

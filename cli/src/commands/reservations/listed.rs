@@ -42,12 +42,12 @@ pub(super) struct PartView {
 impl PartView {
     /// Everything that is reserved, agent by agent.
     pub(super) fn all(state: &StateView) -> Vec<Self> {
-        let live = live_frameworks(state);
+        let live = Live::among(state);
         let agents = state.agents.iter();
         agents.flat_map(|agent| Self::of(agent, &live)).collect()
     }
 
-    fn of(agent: &AgentView, live: &BTreeSet<FrameworkId>) -> Vec<Self> {
+    fn of(agent: &AgentView, live: &Live) -> Vec<Self> {
         let parts = agent.total.parts();
         parts
             .filter_map(|(claim, amounts)| {
@@ -64,8 +64,8 @@ impl PartView {
                     volume: volume.map(|volume| volume.id.clone()),
                     amounts: amounts.clone(),
                     standing: standing(agent, claim),
-                    orphaned: is_over(&reservation.owner, live)
-                        || volume.is_some_and(|volume| is_over(&volume.owner, live)),
+                    orphaned: live.is_over(&reservation.owner)
+                        || volume.is_some_and(|volume| live.is_over(&volume.owner)),
                     claim: claim.clone(),
                 })
             })
@@ -74,11 +74,11 @@ impl PartView {
 
     /// What gives back what nobody answers for any more.
     pub(super) fn cleanup(&self, state: &StateView) -> Vec<ReservationChange> {
-        let live = live_frameworks(state);
+        let live = Live::among(state);
         let mut changes = Vec::new();
         let mut bare = self.claim.clone();
         if let Some(volume) = &self.claim.volume {
-            if !is_over(&volume.owner, &live) {
+            if !live.is_over(&volume.owner) {
                 return changes;
             }
             bare.volume = None;
@@ -89,7 +89,7 @@ impl PartView {
         if self
             .claim
             .reservation()
-            .is_some_and(|by| is_over(&by.owner, &live))
+            .is_some_and(|by| live.is_over(&by.owner))
         {
             changes.push(ReservationChange::Unreserve {
                 resources: Resources::claimed(bare, self.amounts.clone()),
@@ -150,24 +150,37 @@ impl PartView {
     }
 }
 
-fn live_frameworks(state: &StateView) -> BTreeSet<FrameworkId> {
-    let frameworks = state.frameworks.iter();
-    let live = frameworks.filter(|framework| !framework.completed);
-    live.filter_map(|framework| framework.id.parse().ok())
-        .collect()
+/// Who may still undo what was made at run time.
+struct Live {
+    frameworks: BTreeSet<FrameworkId>,
+    principals: BTreeSet<String>,
+}
+
+impl Live {
+    fn among(state: &StateView) -> Self {
+        let live = || state.frameworks.iter().filter(|one| !one.completed);
+        Self {
+            frameworks: live().filter_map(|one| one.id.parse().ok()).collect(),
+            principals: live().map(|one| one.info.principal.clone()).collect(),
+        }
+    }
+
+    /// Whether neither the framework nor another of its principal is there any more.
+    fn is_over(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Framework { id, principal } => {
+                let others = !principal.is_empty() && self.principals.contains(principal);
+                !self.frameworks.contains(id) && !others
+            }
+            Owner::Agent | Owner::Operator => false,
+        }
+    }
 }
 
 /// An agent's id, from the master's answer.
 pub(super) fn agent_id(text: &str) -> Result<AgentId, Failure> {
     text.parse()
         .map_err(|error: IdError| Failure::new("the master's answer was not understood", error))
-}
-
-fn is_over(owner: &Owner, live: &BTreeSet<FrameworkId>) -> bool {
-    match owner {
-        Owner::Framework { id, .. } => !live.contains(id),
-        Owner::Agent | Owner::Operator => false,
-    }
 }
 
 fn standing(agent: &AgentView, claim: &Claim) -> &'static str {

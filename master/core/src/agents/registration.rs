@@ -17,6 +17,7 @@ use crate::master::{Master, Peer};
 use crate::registry::AgentFact;
 use crate::table::{AgentSlot, FrameworkSlot, TaskSlot};
 use crate::tasks::{Task, status_by_master};
+use crate::validate;
 
 /// How an agent comes.
 enum Coming {
@@ -44,13 +45,7 @@ impl Master {
             return;
         };
         let id = id.unwrap_or_else(|| self.ids.agent());
-        let set_apart = self.registry.set_apart(id).cloned().unwrap_or_default();
-        if Agent::total_of(&info.resources, &set_apart).is_none() {
-            let refusal = Refusal::AgentShrunk {
-                agent: id,
-                reserved: set_apart.to_string(),
-                offered: info.resources.to_string(),
-            };
+        if let Some(refusal) = self.why_not(id, &info) {
             let current = self.connections.get(&connection).copied();
             self.refuse_agent(connection, refusal, out);
             if let Some(Peer::Agent(slot)) = current {
@@ -72,6 +67,23 @@ impl Master {
         self.connect(slot, connection, out);
         self.take_tasks(slot, tasks, announce, out);
         self.touch_agent(slot);
+    }
+
+    /// Why what an agent says that it has cannot be.
+    fn why_not(&self, id: AgentId, info: &AgentInfo) -> Option<Refusal> {
+        if let Err(why) = validate::configured(&info.resources) {
+            return Some(Refusal::InvalidCall {
+                call: "Register".to_owned(),
+                why,
+            });
+        }
+        let set_apart = self.registry.set_apart(id)?;
+        let fits = Agent::total_of(&info.resources, &set_apart.resources).is_some();
+        (!fits).then(|| Refusal::AgentShrunk {
+            agent: id,
+            reserved: set_apart.resources.to_string(),
+            offered: info.resources.to_string(),
+        })
     }
 
     /// `None` if it may not come: its id was never given out, or is barred.
@@ -142,7 +154,7 @@ impl Master {
         }
         self.uncount_agent(slot);
         let agent = &mut self.agents[slot];
-        let total = Agent::total_of(&info.resources, &agent.set_apart);
+        let total = Agent::total_of(&info.resources, &agent.set_apart.resources);
         let total = total.expect("it was compared with what is set apart");
         let revocable = agent.revocable();
         agent.total = total.checked_add(&revocable).unwrap_or(total);
@@ -178,6 +190,7 @@ impl Master {
         let agent = &mut self.agents[slot];
         agent.link = Link::Connected(connection);
         agent.last_heard = self.now;
+        agent.compiled.clear();
         let ping_interval = self.config.ping_interval;
         let ping_at = self.now + ping_interval;
         self.deadlines
@@ -303,6 +316,7 @@ impl Master {
         self.allocator.clients[client].holdings += 1;
         self.allocator.charge(client, &brought.task.resources);
         self.frameworks[framework].tasks.insert(id.clone(), slot);
+        self.frameworks[framework].bundles.note(brought.task.bundle);
         self.agents[agent].tasks.insert(slot);
         self.agents[agent].sandboxes += 1;
         self.recount(agent);

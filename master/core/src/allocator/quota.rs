@@ -111,6 +111,23 @@ fn shift(sum: &mut Needs, before: &Needs, after: &Needs) {
     sum.retain(|_, amount| *amount > 0);
 }
 
+/// By how much roles exceed their limits, kind by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Excess(BTreeMap<(Role, Scalar), u128>);
+
+impl Excess {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A role that exceeds its limit by more than before.
+    pub(crate) fn beyond(self, before: &Self) -> Option<Role> {
+        let mut now = self.0.into_iter();
+        let worse = now.find(|(at, over)| before.0.get(at).is_none_or(|before| over > before));
+        worse.map(|((role, _), _)| role)
+    }
+}
+
 /// All quotas, and what is free in the cluster while there are guarantees.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas {
@@ -354,14 +371,17 @@ impl Quotas {
         self.allowance(path, kind) > 0
     }
 
-    /// A role on this path that exceeds its limit.
-    pub(crate) fn exceeded(&self, path: &[Place]) -> Option<&Role> {
-        let mut nodes = path.iter().map(|place| &self.nodes[*place]);
-        let exceeded = nodes.find(|node| {
-            let mut limits = node.limit.iter();
-            limits.any(|(kind, limit)| node.consumed.get(kind) > u128::from(limit))
+    /// By how much the roles on this path exceed their limits.
+    pub(crate) fn excess(&self, path: &[Place]) -> Excess {
+        let nodes = path.iter().map(|place| &self.nodes[*place]);
+        let excess = nodes.flat_map(|node| {
+            let limits = node.limit.iter();
+            limits.map(|(kind, limit)| {
+                let over = node.consumed.get(kind).saturating_sub(u128::from(limit));
+                ((node.role.clone(), kind.clone()), over)
+            })
         });
-        exceeded.map(|node| &node.role)
+        Excess(excess.filter(|(_, over)| *over > 0).collect())
     }
 
     /// Asserts that everything kept step by step is what would be worked out at once.

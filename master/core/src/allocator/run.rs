@@ -296,6 +296,8 @@ impl Master {
 
     /// Works out anew what is free on an agent whose tasks do not fit it.
     pub(crate) fn recount(&mut self, slot: AgentSlot) {
+        // What tasks hold of what is revocable the agent has, whatever it says of its slack.
+        self.fit_revocable(slot);
         let agent = &mut self.agents[slot];
         let tasks = agent.tasks.clone();
         let offers = agent.offers.clone();

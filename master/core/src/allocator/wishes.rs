@@ -68,11 +68,12 @@ impl Wishes {
     }
 
     pub(crate) fn set_demand(&mut self, demand: Option<Vec<(Resources, u32)>>) {
-        self.demand = demand;
+        let amounts = |(wanted, count): (Resources, u32)| (wanted.flattened(), count);
+        self.demand = demand.map(|demand| demand.into_iter().map(amounts).collect());
     }
 
-    /// A task was launched on exactly these resources, whatever sets them apart. Answers whether that was the last thing that the
-    /// client waited for.
+    /// A task was launched on exactly these resources, whatever sets them apart. Answers whether that was
+    /// the last thing that the client waited for.
     pub(crate) fn satisfy(&mut self, resources: &Resources) -> bool {
         let Some(demand) = &mut self.demand else {
             return false;

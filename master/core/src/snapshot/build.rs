@@ -163,6 +163,9 @@ impl Master {
             agent: self.agents[offer.agent].id,
             resources: offer.resources.clone(),
             free_sandboxes: self.agents[offer.agent].free_sandboxes(),
+            compiled_bundles: self.frameworks[offer.framework]
+                .bundles
+                .among(&self.agents[offer.agent].compiled),
             since: offer.since,
         });
         let mut views: Vec<_> = offers.collect();

@@ -4,6 +4,7 @@
 mod agents;
 mod allocation;
 mod bad_input;
+mod distrust;
 mod explain;
 mod frameworks;
 mod offers;

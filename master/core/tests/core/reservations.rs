@@ -15,19 +15,19 @@ use nesos_types::task::{SharedTask, TaskInfo, TaskState, VolumeMount};
 
 use crate::script::{Script, id, info, res, seconds, task};
 
-fn role(name: &str) -> Role {
+pub(crate) fn role(name: &str) -> Role {
     name.parse().expect("a role")
 }
 
-fn volume(name: &str) -> VolumeId {
+pub(crate) fn volume(name: &str) -> VolumeId {
     name.parse().expect("a volume id")
 }
 
-fn text(text: &str) -> Resources {
+pub(crate) fn text(text: &str) -> Resources {
     text.parse().expect("resources")
 }
 
-fn reserve(resources: Resources, for_role: &str) -> ReservationChange {
+pub(crate) fn reserve(resources: Resources, for_role: &str) -> ReservationChange {
     ReservationChange::Reserve {
         resources,
         role: role(for_role),
@@ -35,12 +35,12 @@ fn reserve(resources: Resources, for_role: &str) -> ReservationChange {
     }
 }
 
-fn unreserve(resources: Resources) -> ReservationChange {
+pub(crate) fn unreserve(resources: Resources) -> ReservationChange {
     ReservationChange::Unreserve { resources }
 }
 
 /// A framework in a role, in somebody's name.
-fn framework(in_role: &str, principal: &str) -> FrameworkInfo {
+pub(crate) fn framework(in_role: &str, principal: &str) -> FrameworkInfo {
     let mut info = FrameworkInfo::new(in_role, [role(in_role)]);
     principal.clone_into(&mut info.principal);
     info
@@ -48,7 +48,7 @@ fn framework(in_role: &str, principal: &str) -> FrameworkInfo {
 
 impl Script {
     /// A framework accepts all that it is offered and does this.
-    fn accept(&mut self, connection: u64, operations: Vec<Operation>, refuse_secs: u64) {
+    pub(crate) fn accept(&mut self, connection: u64, operations: Vec<Operation>, refuse_secs: u64) {
         let framework = self.frameworks[usize::try_from(connection).expect("small") - 1];
         let snapshot = self.master.snapshot();
         let held = snapshot
@@ -75,13 +75,13 @@ impl Script {
         self.call(connection, call);
     }
 
-    fn change(&mut self, connection: u64, changes: Vec<ReservationChange>) {
+    pub(crate) fn change(&mut self, connection: u64, changes: Vec<ReservationChange>) {
         let operations = changes.into_iter().map(Operation::Reservation).collect();
         self.accept(connection, operations, 3600);
     }
 
     /// What a framework is offered, all together.
-    fn offered(&self, connection: u64) -> Resources {
+    pub(crate) fn offered(&self, connection: u64) -> Resources {
         let framework = self.frameworks[usize::try_from(connection).expect("small") - 1];
         let snapshot = self.master.snapshot();
         let held = snapshot
@@ -93,16 +93,16 @@ impl Script {
         })
     }
 
-    fn total(&self) -> Resources {
+    pub(crate) fn total(&self) -> Resources {
         self.master.snapshot().agents[0].total.clone()
     }
 
     /// The part of what a framework is offered that is reserved.
-    fn offered_parts(&self, connection: u64) -> Resources {
+    pub(crate) fn offered_parts(&self, connection: u64) -> Resources {
         self.offered(connection).only_parts()
     }
 
-    fn change_by_operator(&mut self, change: ReservationChange) -> OperatorReply {
+    pub(crate) fn change_by_operator(&mut self, change: ReservationChange) -> OperatorReply {
         let agent = self.agents[0];
         self.ask(OperatorRequest::ChangeReservations { agent, change })
     }
@@ -689,7 +689,7 @@ fn slack_is_offered_as_revocable_to_those_who_want_it() {
     assert_eq!(script.total(), res(4, 4096));
 }
 
-fn revocable(cpu_milli: u64) -> Resources {
+pub(crate) fn revocable(cpu_milli: u64) -> Resources {
     Resources::claimed(Claim::revocable(), Resources::new(cpu_milli, 0))
 }
 

@@ -394,6 +394,16 @@ impl Script {
         self.reply.take().expect("every request is answered")
     }
 
+    /// Which incarnation of a volume an agent was told of last, or is to be told of.
+    pub(crate) fn incarnation(&self, volume: &str) -> u64 {
+        let told = self.records.iter().rev().find_map(|record| match record {
+            Record::SetApart { set_apart, .. } => Some(&set_apart.incarnations),
+            _ => None,
+        });
+        let volume = volume.parse().expect("a volume id");
+        told.expect("something was set apart")[&volume]
+    }
+
     /// What is free on the only agent.
     pub(crate) fn free(&self) -> Resources {
         self.master.snapshot().agents[0].free.clone()
@@ -418,11 +428,11 @@ fn render_record(record: &Record) -> String {
         }
         Record::AgentUnreachable { agent, .. } => format!("durable: {agent} unreachable"),
         Record::AgentRemoved { agent, .. } => format!("durable: {agent} removed"),
-        Record::SetApart { agent, resources } if resources.is_empty() => {
+        Record::SetApart { agent, set_apart } if set_apart.resources.is_empty() => {
             format!("durable: nothing is set apart on {agent}")
         }
-        Record::SetApart { agent, resources } => {
-            format!("durable: set apart on {agent}: {resources}")
+        Record::SetApart { agent, set_apart } => {
+            format!("durable: set apart on {agent}: {}", set_apart.resources)
         }
         Record::RoleChanged { role, settings } => format!(
             "durable: role {role} weighs {}, priority {}, guarantee [{}], limit [{}]",
@@ -510,8 +520,10 @@ fn render_command(command: &AgentCommand) -> String {
             TaskReason::KillRequested => format!("Kill {} grace {grace:?}", key.task),
             reason => format!("Kill {} grace {grace:?} ({reason:?})", key.task),
         },
-        AgentCommand::SetApart(resources) if resources.is_empty() => "SetApart nothing".to_owned(),
-        AgentCommand::SetApart(resources) => format!("SetApart {resources}"),
+        AgentCommand::SetApart(set_apart) if set_apart.resources.is_empty() => {
+            "SetApart nothing".to_owned()
+        }
+        AgentCommand::SetApart(set_apart) => format!("SetApart {}", set_apart.resources),
         AgentCommand::Acknowledge { key, update } => {
             format!("Acknowledge {} #{}", key.task, update.0)
         }

@@ -300,6 +300,11 @@ impl<'a> AgentInfos<'a> {
             agent: info.map(Into::into),
             resources: Some((&view.resources).into()),
             free_sandboxes: view.free_sandboxes,
+            compiled_bundles: view
+                .compiled_bundles
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         v1::OfferState {
             offer: Some(offer),
