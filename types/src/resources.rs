@@ -165,10 +165,13 @@ impl Resources {
     /// Whether there is nothing at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cpu_milli == 0
-            && self.mem_bytes == 0
-            && self.disk_bytes == 0
-            && self.custom.is_empty()
+        self.cpu_milli == 0 && self.mem_bytes == 0 && self.disk_bytes == 0 && self.is_basic()
+    }
+
+    /// Whether there is nothing but CPU, memory and disk that nothing sets apart.
+    #[must_use]
+    pub fn is_basic(&self) -> bool {
+        self.custom.is_empty()
             && self.ranges.is_empty()
             && self.sets.is_empty()
             && self.parts.is_empty()

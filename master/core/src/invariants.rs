@@ -29,6 +29,7 @@ impl Master {
         self.check_deadlines();
         self.check_nothing_waits();
         self.allocator.policy.check_invariants();
+        self.allocator.filters.check_invariants();
     }
 
     /// Asserts that the books of one agent are exact: cheap enough for every event of a simulation.

@@ -101,23 +101,79 @@ impl Refusals {
     }
 }
 
-/// The refusals on one agent: clients in order, and beside each what it refused. Clients lie apart so
-/// that finding one touches little memory.
+/// The newest refusal of a client at a glance: what most questions can be answered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Glance {
+    epoch: Epoch,
+    until: Time,
+    cpu_milli: u64,
+    mem_bytes: u64,
+    disk_bytes: u64,
+    /// There are no others.
+    alone: bool,
+}
+
+impl Glance {
+    fn of(refusals: &Refusals) -> Self {
+        let resources = &refusals.newest.resources;
+        Self {
+            epoch: refusals.epoch,
+            until: refusals.newest.until,
+            cpu_milli: resources.cpu_milli,
+            mem_bytes: resources.mem_bytes,
+            disk_bytes: resources.disk_bytes,
+            alone: refusals.others.is_empty(),
+        }
+    }
+
+    /// Whether resources that are [basic](Resources::is_basic) fit inside what was turned down.
+    fn contains(&self, basic: &Resources) -> bool {
+        self.cpu_milli >= basic.cpu_milli
+            && self.mem_bytes >= basic.mem_bytes
+            && self.disk_bytes >= basic.disk_bytes
+    }
+}
+
+/// The refusals on one agent: clients in order, and beside each what it refused. Clients and glances lie
+/// apart so that a question about one touches little memory.
 #[derive(Debug, Default)]
 struct OfAgent {
     clients: Vec<ClientSlot>,
+    glances: Vec<Glance>,
     refusals: Vec<Refusals>,
 }
 
 impl OfAgent {
-    fn find(&self, client: ClientSlot) -> Option<&Refusals> {
-        let at = self.clients.binary_search(&client).ok()?;
-        self.refusals.get(at)
+    /// Takes a refusal in. Answers where its client is.
+    fn take(&mut self, client: ClientSlot, epoch: Epoch, refusal: Refusal) -> usize {
+        match self.clients.binary_search(&client) {
+            Ok(at) => {
+                self.refusals[at].take(epoch, refusal);
+                self.glances[at] = Glance::of(&self.refusals[at]);
+                at
+            }
+            Err(at) => {
+                let refusals = Refusals::new(epoch, refusal);
+                self.clients.insert(at, client);
+                self.glances.insert(at, Glance::of(&refusals));
+                self.refusals.insert(at, refusals);
+                at
+            }
+        }
     }
 
-    fn remove(&mut self, at: usize) {
-        self.clients.remove(at);
-        self.refusals.remove(at);
+    /// Forgets what is over. Answers false if nothing is left, and then the client is gone.
+    fn keep_after(&mut self, at: usize, epoch: Option<Epoch>, now: Time) -> bool {
+        let refusals = &mut self.refusals[at];
+        let stays = epoch == Some(refusals.epoch) && refusals.keep_after(now);
+        if stays {
+            self.glances[at] = Glance::of(refusals);
+        } else {
+            self.clients.remove(at);
+            self.glances.remove(at);
+            self.refusals.remove(at);
+        }
+        stays
     }
 }
 
@@ -151,17 +207,7 @@ impl Filters {
         }
         let of_agent = &mut self.by_agent[agent.index()];
         let refusal = Refusal { resources, until };
-        let at = match of_agent.clients.binary_search(&client) {
-            Ok(at) => {
-                of_agent.refusals[at].take(epoch, refusal);
-                at
-            }
-            Err(at) => {
-                of_agent.clients.insert(at, client);
-                of_agent.refusals.insert(at, Refusals::new(epoch, refusal));
-                at
-            }
-        };
+        let at = of_agent.take(client, epoch, refusal);
         // A deadline that comes too early finds nothing to do and is set again, which costs less than
         // moving it with each refusal; one that comes too late would keep resources back.
         let refusals = &mut of_agent.refusals[at];
@@ -182,11 +228,16 @@ impl Filters {
         free: &Resources,
         now: Time,
     ) -> Option<Time> {
-        let refusals = self.by_agent.get(agent.index())?.find(client)?;
-        if refusals.epoch != epoch {
+        let of_agent = self.by_agent.get(agent.index())?;
+        let at = of_agent.clients.binary_search(&client).ok()?;
+        let glance = &of_agent.glances[at];
+        if glance.epoch != epoch {
             return None;
         }
-        refusals
+        if glance.alone && free.is_basic() {
+            return (glance.until > now && glance.contains(free)).then_some(glance.until);
+        }
+        of_agent.refusals[at]
             .iter()
             .filter(|refusal| refusal.until > now && refusal.resources.contains(free))
             .map(|refusal| refusal.until)
@@ -204,11 +255,10 @@ impl Filters {
     ) -> Option<Time> {
         let of_agent = self.by_agent.get_mut(agent.index())?;
         let at = of_agent.clients.binary_search(&client).ok()?;
-        let refusals = &mut of_agent.refusals[at];
-        if epoch != Some(refusals.epoch) || !refusals.keep_after(now) {
-            of_agent.remove(at);
+        if !of_agent.keep_after(at, epoch, now) {
             return None;
         }
+        let refusals = &mut of_agent.refusals[at];
         refusals.deadline = Some(refusals.first());
         refusals.deadline
     }
@@ -219,11 +269,22 @@ impl Filters {
         agent: AgentSlot,
     ) -> impl Iterator<Item = (Time, ClientSlot)> + use<> {
         let of_agent = self.by_agent.get_mut(agent.index());
-        let OfAgent { clients, refusals } = of_agent.map(std::mem::take).unwrap_or_default();
+        let OfAgent {
+            clients, refusals, ..
+        } = of_agent.map(std::mem::take).unwrap_or_default();
         clients
             .into_iter()
             .zip(refusals)
             .filter_map(|(client, refusals)| Some((refusals.deadline?, client)))
+    }
+
+    /// Asserts that what is seen at a glance is what is there.
+    pub(crate) fn check_invariants(&self) {
+        for of_agent in &self.by_agent {
+            let glances = of_agent.refusals.iter().map(Glance::of);
+            assert!(glances.eq(of_agent.glances.iter().copied()), "glances");
+            assert_eq!(of_agent.clients.len(), of_agent.refusals.len());
+        }
     }
 
     /// The deadlines that are set.
