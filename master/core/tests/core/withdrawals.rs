@@ -3,14 +3,15 @@
 use expect_test::expect;
 use nesos_master_core::{MasterConfig, OperatorRequest};
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
+use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::OfferId;
 use nesos_types::message::{AgentEvent, SchedulerCall};
 use nesos_types::offer::Filters;
 use nesos_types::role::{Role, RoleChange};
-use nesos_types::task::TaskState;
+use nesos_types::task::{SharedTask, TaskInfo, TaskState};
 
-use crate::script::{Script, info, res, seconds, task};
+use crate::script::{Script, id, info, res, seconds, task};
 
 fn role(text: &str) -> Role {
     text.parse().expect("a role")
@@ -37,6 +38,43 @@ fn an_offer_says_what_its_framework_has_to_know() {
     assert_eq!(offer.agent, script.agents[0]);
     assert_eq!(offer.resources, host.resources);
     assert_eq!(*offer.agent_info, host);
+}
+
+#[test]
+fn an_offer_names_those_of_the_frameworks_bundles_that_its_agent_has_compiled() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    script.register(2, "host", res(4, 4096));
+    let digest = |number| Digest([number; 32]);
+    let launch = |script: &mut Script, name: &str, number: u8| {
+        let info = TaskInfo::new(id(name), digest(number), res(1, 64));
+        let offer = script.last_offer();
+        script.launch(1, &[offer], &[SharedTask::new(info)]);
+        script.pass(seconds(6));
+    };
+    let told = |compiled: Vec<Digest>, dropped| AgentEvent::Bundles { compiled, dropped };
+    let named = |script: &Script| {
+        script
+            .received
+            .last()
+            .expect("an offer")
+            .compiled_bundles
+            .clone()
+    };
+    script.say(2, told(vec![digest(1), digest(2), digest(3)], vec![]));
+    launch(&mut script, "t", 1);
+    assert_eq!(named(&script), [digest(1)]);
+    // The one that was launched last comes first.
+    launch(&mut script, "u", 2);
+    assert_eq!(named(&script), [digest(2), digest(1)]);
+    script.say(2, told(vec![], vec![digest(1)]));
+    launch(&mut script, "v", 2);
+    assert_eq!(named(&script), [digest(2)]);
+    // An agent that comes back says it anew.
+    script.hang_up_agent(2);
+    let agent = script.agents[0];
+    script.register_as(12, Some(agent), info("host", res(4, 4096)), vec![]);
+    assert_eq!(named(&script), []);
 }
 
 /// Something that ends the only offer: its name, what happens, and whether the framework is there to hear
