@@ -243,7 +243,9 @@ impl Master {
         let quotas = &self.allocator.quotas;
         let blocked = quotas.shape_blocked(&client.quotas, shape);
         blocked.map(Blocked::from).or_else(|| {
-            let fits = self.agents[agent].free.covers(shape);
+            // What the shape names as set apart has to be just that.
+            let free = &self.agents[agent].free;
+            let fits = free.covers(shape) && free.contains(&shape.only_parts());
             (!fits).then_some(Blocked::TooLittleFree)
         })
     }

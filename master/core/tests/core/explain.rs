@@ -98,6 +98,24 @@ fn every_rule_has_its_word() {
 }
 
 #[test]
+fn a_shape_that_wants_what_is_revocable_does_not_fit_into_anything_else() {
+    let mut script = Script::new();
+    let mut info = FrameworkInfo::new("a", [role("x")]);
+    info.offer_filters.entry(role("x")).or_default().revocable = true;
+    script.subscribe_as(1, None, info);
+    script.register(2, "host", res(4, 4096));
+    script.decline(1, script.last_offer(), Filters::refuse_for(seconds(3600)));
+    let shape = res(1, 64).with_revocable_cpu();
+    let explanation = script
+        .master
+        .explain_for(script.frameworks[0], Some(&shape));
+    assert_eq!(
+        explanation.roles[0].groups[0].blocked,
+        Blocked::TooLittleFree
+    );
+}
+
+#[test]
 fn agents_of_a_recovered_master_are_waited_for() {
     let mut script = Script::ready();
     script.restart();
