@@ -1,5 +1,5 @@
 //! Explanations: for a framework that waits, agent by agent, the first rule that blocked. Who comes
-//! first where no rule does is told in [`order`].
+//! first where no rule does is told in `explain/order.rs`.
 
 use std::collections::BTreeMap;
 
