@@ -165,16 +165,8 @@ impl Master {
             );
             return;
         }
-        let by_tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
-        let by_tasks = by_tasks
-            .filter(|task| task.holds())
-            .map(|task| &task.info.resources);
-        let by_offers = agent
-            .offers
-            .iter()
-            .map(|offer| &self.offers[*offer].resources);
-        let sum = by_tasks
-            .chain(by_offers)
+        let sum = self
+            .held_on(slot)
             .try_fold(agent.free.clone(), |sum, held| sum.checked_add(held));
         assert_eq!(sum.as_ref(), Some(&agent.total));
         let set_apart = self.registry.set_apart(agent.id);

@@ -55,19 +55,9 @@ impl Master {
         }
     }
 
-    /// What tasks and offers of an agent hold.
+    /// How much of it tasks and offers of an agent hold.
     fn held_revocable(&self, slot: AgentSlot) -> u64 {
-        let agent = &self.agents[slot];
-        let tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
-        let by_tasks = tasks
-            .filter(|task| task.holds())
-            .map(|task| &task.info.resources);
-        let by_offers = agent
-            .offers
-            .iter()
-            .map(|offer| &self.offers[*offer].resources);
-        by_tasks
-            .chain(by_offers)
+        self.held_on(slot)
             .map(Resources::revocable_cpu_milli)
             .fold(0, u64::saturating_add)
     }

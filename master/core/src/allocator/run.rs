@@ -288,7 +288,7 @@ impl Master {
             Some(free) if !self.agents[agent].overcommitted => self.agents[agent].free = free,
             _ => self.recount(agent),
         }
-        if resources.has_parts() {
+        if resources.revocable_cpu_milli() > 0 {
             self.fit_revocable(agent);
         }
         self.touch_agent(agent);
@@ -308,6 +308,17 @@ impl Master {
             .map(|task| &task.info.resources);
         let by_offers = offers.iter().map(|offer| &self.offers[*offer].resources);
         agent.recount(by_tasks.chain(by_offers));
+    }
+
+    /// What tasks and offers hold on an agent.
+    pub(crate) fn held_on(&self, slot: AgentSlot) -> impl Iterator<Item = &Resources> {
+        let agent = &self.agents[slot];
+        let tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
+        let by_tasks = tasks
+            .filter(|task| task.holds())
+            .map(|task| &task.info.resources);
+        let offers = agent.offers.iter();
+        by_tasks.chain(offers.map(|offer| &self.offers[*offer].resources))
     }
 
     /// The earliest moment at which something is to be done.

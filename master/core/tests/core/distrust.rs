@@ -11,7 +11,8 @@ use nesos_types::resources::Resources;
 use nesos_types::role::RoleChange;
 use nesos_types::task::{SharedTask, TaskState};
 
-use crate::reservations::{framework, reserve, revocable, role, text, unreserve, volume};
+use crate::reservations::{framework, reserve, role, text, unreserve, volume};
+use crate::revocable::revocable;
 use crate::script::{Script, info, res, seconds, task};
 
 /// Reserved for `ads` at run time, with a label.

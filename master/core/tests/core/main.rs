@@ -14,6 +14,7 @@ mod reconcile;
 mod recovery;
 mod refusals;
 mod reservations;
+mod revocable;
 mod roles;
 mod script;
 mod shares;
