@@ -6,6 +6,7 @@ use nesos_types::ids::IdError;
 use nesos_types::resources::{parse_bytes, parse_cpus};
 use nesos_types::role::Role;
 use nesos_types::task::{Mount, VolumeMount};
+use nesos_types::time::parse_duration;
 
 /// CPUs in thousandths, more than none.
 pub(crate) fn cpus(text: &str) -> Result<u64, String> {
@@ -32,27 +33,7 @@ pub(crate) fn size_or_none(text: &str) -> Result<u64, String> {
 
 /// A length of time: `250ms`, `30s`, `1.5m`, `2h`; a bare number counts seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 6] = [
-        ("us", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
-        ("d", 86400.0),
-    ];
-    let wrong = || format!("{text:?} is not a length of time such as 250ms, 30s, 5m or 2h");
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let number: f64 = text[..end].parse().map_err(|_| wrong())?;
-    let unit = text[end..].trim();
-    let seconds = if unit.is_empty() {
-        1.0
-    } else {
-        let known = UNITS.iter().find(|(name, _)| *name == unit);
-        known.ok_or_else(wrong)?.1
-    };
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+    parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// A length of time that is not zero.

@@ -18,7 +18,7 @@ use manifests::Manifest;
 /// The floors, from the ground: a crate may use only crates of floors below its own.
 const FLOORS: &[&[&str]] = &[
     &["types", "examples-wasm/artifacts"],
-    &["master/core", "agent/core"],
+    &["master/core", "agent/core", "bundle"],
     &["api", "runtime"],
     &["master", "agent", "sdk-framework"],
     &["cli", "tests"],

@@ -5,6 +5,7 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// A moment, in microseconds since the Unix epoch.
 ///
@@ -61,6 +62,39 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
     }
+}
+
+/// A text is not a length of time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not a length of time such as 250ms, 30s, 5m or 2h")]
+pub struct DurationError(String);
+
+/// Reads a length of time: `250ms`, `30s`, `1.5m`, `2h`; a bare number counts seconds.
+///
+/// # Errors
+/// If the text is not a number with a unit that is known, or is longer than can be counted.
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+    const UNITS: [(&str, f64); 6] = [
+        ("us", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+        ("d", 86400.0),
+    ];
+    let wrong = || DurationError(text.chars().take(80).collect());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let number: f64 = text[..end].parse().map_err(|_| wrong())?;
+    let unit = text[end..].trim();
+    let seconds = if unit.is_empty() {
+        1.0
+    } else {
+        let known = UNITS.iter().find(|(name, _)| *name == unit);
+        known.ok_or_else(wrong)?.1
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
 }
 
 #[cfg(test)]
