@@ -82,6 +82,7 @@ enum_table!(
     FrameworkRemoved,
     Preempted,
     CellTerminated,
+    ExecutorUnresponsive,
     AgentDisconnected,
     AgentRemoved,
     AgentRemovedByOperator,

@@ -161,6 +161,8 @@ pub enum TaskReason {
     Preempted,
     /// The cell that held the sandbox died.
     CellTerminated,
+    /// An executor did not return from a handler within the time that one may take.
+    ExecutorUnresponsive,
 
     // About the agent.
     /// The agent lost its connection.
