@@ -2,9 +2,10 @@
 //!
 //! A trait, so that the table of sandboxes is tested without a guest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_runtime::{Observer, Runtime, Sandbox, SandboxSpec, Stdin, Stdout};
+use nesos_runtime::{Identity, NoUplink, Observer, Runtime, Sandbox, SandboxSpec, Stdin, Stdout};
 use nesos_types::cell::SandboxLaunch;
 use nesos_types::task::TaskReason;
 
@@ -79,5 +80,7 @@ pub(super) fn spec(launch: SandboxLaunch, io: GuestIo) -> SandboxSpec {
         stderr: io.stderr,
         fuel_per_cpu_second: launch.fuel_per_cpu_second,
         determinism: None,
+        identity: Identity::default(),
+        uplink: Arc::new(NoUplink),
     }
 }
