@@ -7,6 +7,7 @@
 
 mod attach;
 mod directory;
+mod executors;
 mod launcher;
 mod ledger;
 mod lifetime;
@@ -18,6 +19,7 @@ mod sandboxes;
 mod service;
 #[cfg(test)]
 mod tests;
+mod uplink;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,7 +117,7 @@ async fn live(args: &CellArgs) -> Result<(), CellError> {
     let system = |action| move |source| CellError::System { action, source };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for signals"))?;
     let runtime = Runtime::new(runtime_config(args), tokio::runtime::Handle::current())?;
-    let sandboxes = Sandboxes::new(runtime);
+    let sandboxes = Sandboxes::new(runtime, args.role.clone());
     let listener = unix_socket::listen(&args.socket)?;
     process::announce(READY).map_err(system("let go of the agent's pipe"))?;
     tracing::info!(role = %args.role, "the cell is ready");

@@ -56,6 +56,7 @@ impl From<&RoleChange> for v1::RoleChange {
             priority: change.priority,
             guarantee: change.guarantee.as_ref().map(Into::into),
             limit: change.limit.as_ref().map(Into::into),
+            signers: change.signers.clone().map(|keys| v1::Signers { keys }),
         }
     }
 }
@@ -75,6 +76,7 @@ impl TryFrom<v1::RoleChange> for RoleChange {
             priority: wire.priority,
             guarantee: wire.guarantee.map(TryInto::try_into).transpose()?,
             limit: wire.limit.map(TryInto::try_into).transpose()?,
+            signers: wire.signers.map(|signers| signers.keys),
         })
     }
 }

@@ -6,8 +6,10 @@
 
 mod common;
 mod constraints;
+mod executor;
 mod messages;
 mod reservation;
+mod service;
 mod task;
 #[cfg(test)]
 mod tests;

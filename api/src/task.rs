@@ -12,6 +12,7 @@ use nesos_types::task::{
 use nesos_types::time::Time;
 
 use crate::common::to_micros;
+use crate::executor::{WireWork, text};
 use crate::v1;
 use crate::wire_error::{WireError, parse, parse_optional, required};
 
@@ -72,6 +73,8 @@ enum_table!(
     ImportUnsatisfied,
     InstantiateFailed,
     CapabilityDenied,
+    Unsigned,
+    SignatureInvalid,
     TaskInvalid,
     InvalidOffers,
     ResourcesUnknown,
@@ -82,6 +85,11 @@ enum_table!(
     FrameworkRemoved,
     Preempted,
     CellTerminated,
+    ExecutorUnresponsive,
+    ExecutorRegistrationTimeout,
+    ExecutorTerminated,
+    GroupEnded,
+    Unhealthy,
     AgentDisconnected,
     AgentRemoved,
     AgentRemovedByOperator,
@@ -106,6 +114,14 @@ where
         .and_then(T::try_from)
 }
 
+/// Why something ended, where it was said.
+pub(crate) fn reason(number: i32) -> Result<Option<TaskReason>, WireError> {
+    match number {
+        0 => Ok(None),
+        number => read_enum::<v1::TaskReason, _>("reason", number).map(Some),
+    }
+}
+
 /// The number of a reason on the wire.
 pub(crate) fn reason_number(reason: TaskReason) -> i32 {
     v1::TaskReason::from(reason).into()
@@ -113,10 +129,7 @@ pub(crate) fn reason_number(reason: TaskReason) -> i32 {
 
 /// Why a task is to be ended; where nobody says, because somebody asked.
 pub(crate) fn kill_reason(number: i32) -> Result<TaskReason, WireError> {
-    match number {
-        0 => Ok(TaskReason::KillRequested),
-        number => read_enum::<v1::TaskReason, _>("reason", number),
-    }
+    Ok(reason(number)?.unwrap_or(TaskReason::KillRequested))
 }
 
 /// The number of a task state on the wire.
@@ -150,38 +163,47 @@ impl TryFrom<v1::TaskKey> for TaskKey {
 
 impl From<&Limits> for v1::Limits {
     fn from(limits: &Limits) -> Self {
-        let metering = match limits.metering {
-            Metering::Clock => v1::Metering::Clock,
-            Metering::Fuel => v1::Metering::Fuel,
-            Metering::Time => v1::Metering::Time,
-        };
         Self {
             fuel: limits.fuel,
             timeout_us: limits.timeout.map(to_micros),
             output_bytes: limits.output_bytes,
             files: limits.files,
             burst: limits.burst,
-            metering: metering.into(),
+            metering: metering_number(limits.metering),
         }
+    }
+}
+
+/// The number of a way of metering on the wire.
+pub(crate) fn metering_number(metering: Metering) -> i32 {
+    let metering = match metering {
+        Metering::Clock => v1::Metering::Clock,
+        Metering::Fuel => v1::Metering::Fuel,
+        Metering::Time => v1::Metering::Time,
+    };
+    metering.into()
+}
+
+/// A way of metering from its number on the wire.
+pub(crate) fn metering(field: &'static str, number: i32) -> Result<Metering, WireError> {
+    match v1::Metering::try_from(number) {
+        Ok(v1::Metering::Unspecified | v1::Metering::Clock) => Ok(Metering::Clock),
+        Ok(v1::Metering::Fuel) => Ok(Metering::Fuel),
+        Ok(v1::Metering::Time) => Ok(Metering::Time),
+        Err(_) => Err(unknown_number(field, number)),
     }
 }
 
 impl TryFrom<v1::Limits> for Limits {
     type Error = WireError;
     fn try_from(wire: v1::Limits) -> Result<Self, WireError> {
-        let metering = match v1::Metering::try_from(wire.metering) {
-            Ok(v1::Metering::Unspecified | v1::Metering::Clock) => Metering::Clock,
-            Ok(v1::Metering::Fuel) => Metering::Fuel,
-            Ok(v1::Metering::Time) => Metering::Time,
-            Err(_) => return Err(unknown_number("limits.metering", wire.metering)),
-        };
         Ok(Self {
             fuel: wire.fuel,
             timeout: wire.timeout_us.map(Duration::from_micros),
             output_bytes: wire.output_bytes,
             files: wire.files,
             burst: wire.burst,
-            metering,
+            metering: metering("limits.metering", wire.metering)?,
         })
     }
 }
@@ -199,19 +221,21 @@ impl From<&TaskInfo> for v1::TaskInfo {
             Stdio::Retained => v1::Stdio::Retained,
             Stdio::Attached => v1::Stdio::Attached,
         };
+        let work = WireWork::from(&task.work);
         Self {
             id: task.id.to_string(),
             name: task.name.clone(),
             bundle: task.bundle.to_string(),
+            repository: text(task.repository.as_ref()),
+            executor: work.executor,
+            run_id: work.run,
+            run_of: work.run_of,
+            registration_timeout_us: work.registration_timeout_us,
+            group: task.group.as_ref().map(Into::into),
+            service: task.service.as_ref().map(Into::into),
+            health: task.health.as_ref().map(Into::into),
             args: task.args.clone(),
-            env: task
-                .env
-                .iter()
-                .map(|(name, value)| v1::EnvVar {
-                    name: name.clone(),
-                    value: value.clone(),
-                })
-                .collect(),
+            env: wire_env(&task.env),
             resources: Some((&task.resources).into()),
             limits: Some((&task.limits).into()),
             stdio: stdio.into(),
@@ -222,6 +246,20 @@ impl From<&TaskInfo> for v1::TaskInfo {
             volumes: task.volumes.iter().map(wire_volume).collect(),
         }
     }
+}
+
+/// Environment variables on their way out.
+pub(crate) fn wire_env(env: &[(String, String)]) -> Vec<v1::EnvVar> {
+    let var = |(name, value): &(String, String)| v1::EnvVar {
+        name: name.clone(),
+        value: value.clone(),
+    };
+    env.iter().map(var).collect()
+}
+
+/// The same on arrival.
+pub(crate) fn env(wire: Vec<v1::EnvVar>) -> Vec<(String, String)> {
+    wire.into_iter().map(|var| (var.name, var.value)).collect()
 }
 
 fn wire_volume(mount: &VolumeMount) -> v1::VolumeMount {
@@ -260,12 +298,19 @@ impl TryFrom<v1::TaskInfo> for TaskInfo {
             id: parse("task.id", &wire.id)?,
             name: wire.name,
             bundle: parse("task.bundle", &wire.bundle)?,
+            repository: parse_optional("task.repository", &wire.repository)?,
+            work: WireWork {
+                executor: wire.executor,
+                run: wire.run_id,
+                run_of: wire.run_of,
+                registration_timeout_us: wire.registration_timeout_us,
+            }
+            .try_into()?,
+            group: wire.group.map(TryInto::try_into).transpose()?,
+            service: wire.service.map(TryInto::try_into).transpose()?,
+            health: wire.health.map(TryInto::try_into).transpose()?,
             args: wire.args,
-            env: wire
-                .env
-                .into_iter()
-                .map(|var| (var.name, var.value))
-                .collect(),
+            env: env(wire.env),
             resources: required("task.resources", wire.resources)?.try_into()?,
             limits: wire.limits.unwrap_or_default().try_into()?,
             stdio,
@@ -346,6 +391,7 @@ impl From<&TaskStatus> for v1::TaskStatus {
             backtrace: status.backtrace.clone(),
             usage: status.usage.map(Into::into),
             data: status.data.clone(),
+            healthy: status.healthy,
         }
     }
 }
@@ -353,14 +399,10 @@ impl From<&TaskStatus> for v1::TaskStatus {
 impl TryFrom<v1::TaskStatus> for TaskStatus {
     type Error = WireError;
     fn try_from(wire: v1::TaskStatus) -> Result<Self, WireError> {
-        let reason = match wire.reason {
-            0 => None,
-            number => Some(read_enum::<v1::TaskReason, _>("status.reason", number)?),
-        };
         Ok(Self {
             task: parse("status.task_id", &wire.task_id)?,
             state: state("status.state", wire.state)?,
-            reason,
+            reason: reason(wire.reason)?,
             message: wire.message,
             source: read_enum::<v1::StatusSource, _>("status.source", wire.source)?,
             agent: parse_optional("status.agent_id", &wire.agent_id)?,
@@ -370,6 +412,7 @@ impl TryFrom<v1::TaskStatus> for TaskStatus {
             backtrace: wire.backtrace,
             usage: wire.usage.map(Into::into),
             data: wire.data,
+            healthy: wire.healthy,
         })
     }
 }

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_types::agent::{AgentInfo, Attribute, FaultDomain};
-use nesos_types::bundle::Digest;
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::cell::{
     CellCommand, CellEvent, CpuSample, SandboxLaunch, SandboxReport, SandboxVolume,
 };
 use nesos_types::constraints::{Constraint, OfferConstraints, Predicate, Selector};
+use nesos_types::executor::{Correspondent, ExecutorInfo};
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId, VolumeId};
+use nesos_types::ids::{
+    AgentId, ExecutorId, FrameworkId, GroupId, OfferId, RunId, TaskId, TaskKey, UpdateId, VolumeId,
+};
 use nesos_types::limits::{Limits, Metering, Usage};
 use nesos_types::message::{
     AgentCommand, AgentEvent, AgentTask, Refusal, SchedulerCall, SchedulerEvent,
@@ -21,9 +24,10 @@ use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::reservation::{Claim, Owner, Reservation, ReservationChange, SetApart, Volume};
 use nesos_types::resources::{RangeSet, Resources};
 use nesos_types::role::Role;
+use nesos_types::service::{HealthCheck, Probe, Service};
 use nesos_types::task::{
-    Mount, SharedTask, StatusSource, Stdio, TaskInfo, TaskReason, TaskState, TaskStatus,
-    VolumeMount,
+    Mount, SharedTask, StatusSource, Stdio, TaskGroup, TaskInfo, TaskReason, TaskState, TaskStatus,
+    VolumeMount, Work,
 };
 use nesos_types::time::Time;
 
@@ -94,6 +98,56 @@ fn task() -> SharedTask {
     Arc::new(task)
 }
 
+fn repository() -> Repository {
+    "oci://ghcr.io/ads/hello".parse().expect("a repository")
+}
+
+/// A task in an executor, of a group.
+fn in_executor() -> SharedTask {
+    let mut executor = ExecutorInfo::new(executor_id(), Digest([9; 32]), resources());
+    executor.repository = Some(repository());
+    executor.args = vec!["x".into()];
+    executor.env = vec![("A".into(), "1".into())];
+    executor.registration_timeout = Some(Duration::from_secs(1));
+    executor.shutdown_grace = Some(Duration::from_secs(2));
+    executor.data = vec![7];
+    let mut task = TaskInfo::new(id("t-1"), Digest([7; 32]), resources());
+    task.work = Work::InExecutor {
+        executor: executor.into(),
+        run: Some(RunId(5)),
+    };
+    task.group = Some(TaskGroup {
+        id: GroupId(6),
+        size: 2,
+    });
+    task.into()
+}
+
+/// A run of an executor, and a service: no task is both, but the wire does not care.
+fn run() -> SharedTask {
+    let mut task = TaskInfo::new(RunId(5).into(), Digest([7; 32]), resources());
+    task.work = Work::Executor {
+        id: executor_id(),
+        registration_timeout: Duration::from_secs(60),
+    };
+    task.repository = Some("hello".parse().expect("a repository"));
+    task.service = Some(Service {
+        port: 31_000,
+        requests_per_instance: 2,
+        concurrency: 3,
+        request_cpu: Some(Duration::from_millis(4)),
+        request_timeout: Some(Duration::from_millis(5)),
+        instance_mem_bytes: Some(6),
+    });
+    let path = "/health".to_owned();
+    task.health = Some(HealthCheck::by(Probe::Http { port: 31_000, path }));
+    task.into()
+}
+
+fn executor_id() -> ExecutorId {
+    "x".parse().expect("an executor id")
+}
+
 fn status() -> TaskStatus {
     let mut status = TaskStatus::new(
         id("t-1"),
@@ -115,6 +169,7 @@ fn status() -> TaskStatus {
         output_bytes: 6,
     });
     status.data = vec![1];
+    status.healthy = Some(false);
     status
 }
 
@@ -268,6 +323,16 @@ fn scheduler_calls_survive_the_wire() {
         SchedulerCall::Reconcile {
             tasks: vec![(id("a"), None), (id("b"), Some(AgentId(1)))],
         },
+        SchedulerCall::Message {
+            agent: AgentId(1),
+            to: Correspondent::Executor(executor_id()),
+            data: vec![1, 2],
+        },
+        SchedulerCall::ShutdownExecutor {
+            agent: AgentId(1),
+            executor: executor_id(),
+            grace: Some(Duration::from_secs(1)),
+        },
         SchedulerCall::Heartbeat,
     ]);
 }
@@ -316,6 +381,18 @@ fn scheduler_events_survive_the_wire() {
         SchedulerEvent::Rescind(OfferId(1)),
         SchedulerEvent::Update(status()),
         SchedulerEvent::AgentLost(AgentId(1)),
+        SchedulerEvent::Message {
+            agent: AgentId(1),
+            from: Correspondent::Task(id("t-1")),
+            data: vec![3],
+        },
+        SchedulerEvent::ExecutorEnded {
+            agent: AgentId(1),
+            executor: executor_id(),
+            state: TaskState::Failed,
+            reason: Some(TaskReason::ExecutorUnresponsive),
+            message: "m".into(),
+        },
         SchedulerEvent::Heartbeat,
         SchedulerEvent::FrameworkUpdated,
     ];
@@ -347,6 +424,10 @@ fn agent_messages_survive_the_wire() {
             compiled: vec![Digest([1; 32])],
             dropped: vec![Digest([2; 32]), Digest([3; 32])],
         },
+        AgentEvent::Message {
+            key: key(),
+            data: vec![1],
+        },
         AgentEvent::Pong,
         AgentEvent::Unregister,
     ]);
@@ -359,7 +440,16 @@ fn agent_messages_survive_the_wire() {
         AgentCommand::Launch {
             framework: FrameworkId(1),
             role: Role::default_role(),
-            tasks: vec![task()],
+            signers: vec!["a key".to_owned()].into(),
+            tasks: vec![task(), in_executor(), run()],
+        },
+        AgentCommand::Message {
+            key: key(),
+            data: vec![0, 255],
+        },
+        AgentCommand::Prewarm {
+            bundle: Digest([1; 32]),
+            repository: Some(repository()),
         },
         AgentCommand::Kill {
             key: key(),
@@ -395,7 +485,25 @@ fn cell_messages_survive_the_wire() {
                 read_only: true,
                 max_bytes: 4,
             }],
+            agent: Some(AgentId(3)),
+            hostname: "h".into(),
         })),
+        CellCommand::Assign {
+            key: key(),
+            task: in_executor(),
+        },
+        CellCommand::Message {
+            key: key(),
+            data: vec![2],
+        },
+        CellCommand::BundleReady {
+            request: 4,
+            compiled: Ok(PathBuf::from("/c")),
+        },
+        CellCommand::BundleReady {
+            request: 5,
+            compiled: Err("no".into()),
+        },
         CellCommand::Kill {
             key: key(),
             grace: Duration::from_secs(3),
@@ -426,6 +534,16 @@ fn cell_messages_survive_the_wire() {
             key: key(),
             sequence: 1,
             status: status(),
+        },
+        CellEvent::Message {
+            key: key(),
+            data: vec![3],
+        },
+        CellEvent::BundleWanted {
+            request: 6,
+            key: key(),
+            bundle: Digest([2; 32]),
+            metering: Metering::Time,
         },
         CellEvent::Usage {
             at: Time::from_micros(7),

@@ -4,12 +4,12 @@
 //! `rate`: the fuel rate. The promised figures are measured by `nesos-bench`, on the whole system.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use nesos_runtime::{
-    Exit, Observer, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Stdout, compile,
-    measure_fuel_rate,
+    Exit, Identity, NoUplink, Observer, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin,
+    Stdout, compile, measure_fuel_rate,
 };
 use nesos_types::bundle::Digest;
 use nesos_types::ids::FrameworkId;
@@ -88,6 +88,8 @@ impl Rig {
             stderr: Stdout::Null,
             fuel_per_cpu_second: 1_000_000_000,
             determinism: None,
+            identity: Identity::default(),
+            uplink: Arc::new(NoUplink),
         };
         self.runtime.launch(spec, Box::new(events))
     }

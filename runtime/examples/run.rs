@@ -4,10 +4,12 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use nesos_runtime::{Exit, Observer, Runtime, RuntimeConfig, SandboxSpec, Stdin, Stdout, compile};
+use nesos_runtime::{
+    Exit, Identity, NoUplink, Observer, Runtime, RuntimeConfig, SandboxSpec, Stdin, Stdout, compile,
+};
 use nesos_types::bundle::Digest;
 use nesos_types::ids::FrameworkId;
 use nesos_types::limits::Limits;
@@ -59,6 +61,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stderr: Stdout::Attached(out),
         fuel_per_cpu_second: 1_000_000_000,
         determinism: None,
+        identity: Identity::default(),
+        uplink: Arc::new(NoUplink),
     };
     let _sandbox = runtime.launch(spec, Box::new(Events(sender)));
     while let Some(bytes) = output.blocking_recv() {

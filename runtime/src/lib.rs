@@ -18,13 +18,16 @@ mod exit;
 mod fuel_rate;
 mod guest;
 mod inspect;
+mod ledger;
 mod limits;
+mod mailbox;
 mod module_cache;
 mod policy;
 mod program;
 mod runtime;
 mod sandbox;
 mod threads;
+mod uplink;
 mod wasi;
 
 pub use compile::{CompileError, CompiledInfo, compile};
@@ -35,8 +38,13 @@ pub use fuel_rate::measure_fuel_rate;
 pub use inspect::{
     BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect, inspect_bytes,
 };
+pub use mailbox::{GuestEvent, PostError};
 pub use module_cache::{ModuleCache, ModuleCacheError};
 pub use policy::{MAX_POLICY_BYTES, PolicyComponent, PolicyError, PolicyStop};
 pub use runtime::{Runtime, RuntimeConfig, RuntimeError};
 pub use sandbox::{Observer, Sandbox, SandboxSpec};
+pub use uplink::{
+    GuestUpdate, Identity, MAX_MESSAGE_BYTES, MAX_STATUS_BYTES, MAX_STATUS_MESSAGE_BYTES,
+    MessageRefused, NoUplink, UpdateRefused, Uplink,
+};
 pub use wasi::{DiskQuota, RetainedOutput, Stdin, Stdout};

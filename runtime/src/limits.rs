@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use wasmtime::ResourceLimiter;
 
-use crate::cpu::Meter;
 use crate::engine::{MEMORIES_PER_MODULE, TABLE_ELEMENTS, TABLES_PER_MODULE, WASM_STACK_BYTES};
+use crate::ledger::Ledger;
 
 /// What a sandbox costs beside what the guest allocates: host structures, page tables.
 const HOST_BYTES: u64 = 128 << 10;
@@ -46,26 +45,21 @@ impl fmt::Display for Bytes {
 /// attempt was refused, for a guest that then dies has died of that.
 #[derive(Debug)]
 pub(crate) struct MemoryAccount {
-    limit: u64,
-    used: u64,
-    meter: Arc<Meter>,
+    ledger: Arc<Ledger>,
     /// What the last attempt added, to be taken back if the host cannot deliver.
     granted: u64,
     refused: Option<u64>,
 }
 
 impl MemoryAccount {
-    /// An account of `limit` bytes that has been charged [`FIXED_BYTES`].
-    pub(crate) fn new(limit: u64, meter: Arc<Meter>) -> Self {
-        let mut account = Self {
-            limit,
-            used: 0,
-            meter,
+    /// An account that draws on `ledger`, which is charged [`FIXED_BYTES`].
+    pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
+        ledger.add(FIXED_BYTES);
+        Self {
+            ledger,
             granted: 0,
             refused: None,
-        };
-        account.add(FIXED_BYTES);
-        account
+        }
     }
 
     /// The bytes that were asked for in vain, if the last attempt to grow was refused.
@@ -75,25 +69,14 @@ impl MemoryAccount {
 
     /// Charges `bytes` if they fit.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        if self.used.saturating_add(bytes) > self.limit {
-            self.refused = Some(bytes);
-            return false;
-        }
-        self.refused = None;
-        self.add(bytes);
-        true
-    }
-
-    fn add(&mut self, bytes: u64) {
-        self.granted = bytes;
-        self.used += bytes;
-        self.meter
-            .peak_memory_bytes
-            .fetch_max(self.used, Ordering::Relaxed);
+        let taken = self.ledger.take(bytes);
+        self.refused = (!taken).then_some(bytes);
+        self.granted = if taken { bytes } else { 0 };
+        taken
     }
 
     fn take_back(&mut self) {
-        self.used -= std::mem::take(&mut self.granted);
+        self.ledger.give_back(std::mem::take(&mut self.granted));
     }
 }
 
@@ -148,12 +131,19 @@ impl ResourceLimiter for MemoryAccount {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
+    use crate::cpu::Meter;
+
+    fn account(limit: u64, meter: &Arc<Meter>) -> MemoryAccount {
+        MemoryAccount::new(Arc::new(Ledger::new(limit, meter.clone())))
+    }
 
     #[test]
     fn a_refusal_is_remembered_until_something_grows_again() {
         let meter = Arc::new(Meter::default());
-        let mut account = MemoryAccount::new(FIXED_BYTES + 100, meter.clone());
+        let mut account = account(FIXED_BYTES + 100, &meter);
         assert!(!account.memory_growing(0, 101, None).unwrap());
         assert_eq!(account.last_refused(), Some(101));
         assert!(account.memory_growing(0, 60, None).unwrap());
@@ -167,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_the_host_cannot_deliver_is_not_charged() {
-        let mut account = MemoryAccount::new(FIXED_BYTES + 100, Arc::default());
+        let mut account = account(FIXED_BYTES + 100, &Arc::default());
         assert!(account.memory_growing(0, 100, None).unwrap());
         account
             .memory_grow_failed(wasmtime::format_err!("no room"))

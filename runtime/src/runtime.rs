@@ -88,8 +88,10 @@ impl Runtime {
     /// [`Exit`](crate::Exit) told to the observer. Sandboxes start in the order of their launches.
     pub fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Sandbox {
         let framework = spec.framework;
-        let cpu_milli = spec.task.sandbox_resources().cpu_milli;
-        let control = Arc::new(Control::new(self.io.clone(), cpu_milli));
+        let resources = spec.task.sandbox_resources();
+        let cpu_milli = resources.cpu_milli;
+        let control = Control::new(self.io.clone(), cpu_milli, resources.mem_bytes);
+        let control = Arc::new(control);
         let share = Share {
             cpu_milli,
             burst: spec.task.limits.burst,

@@ -1,8 +1,10 @@
 //! One guest, from its launch to its exit.
 
 mod control;
+mod family;
 mod run;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +16,15 @@ use nesos_types::task::{SharedTask, TaskReason};
 
 use crate::determinism::Determinism;
 use crate::exit::Exit;
+use crate::mailbox::{GuestEvent, PostError};
+use crate::uplink::{Identity, Uplink};
 use crate::wasi::{Stdin, Stdout};
 
 pub(crate) use control::{Control, Order};
+pub(crate) use family::OWN_CPU_MILLI;
 pub(crate) use run::{Host, Slots, run};
 
 /// Everything that a sandbox is made from.
-#[derive(Debug)]
 pub struct SandboxSpec {
     /// Whose task it is: CPU is shared fairly by framework, then task.
     pub framework: FrameworkId,
@@ -42,6 +46,21 @@ pub struct SandboxSpec {
     pub fuel_per_cpu_second: u64,
     /// Time and randomness instead of the host's.
     pub determinism: Option<Determinism>,
+    /// Where it runs, and in which role.
+    pub identity: Identity,
+    /// Where what it says goes.
+    pub uplink: Arc<dyn Uplink>,
+}
+
+impl fmt::Debug for SandboxSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxSpec")
+            .field("framework", &self.framework)
+            .field("task", &self.task)
+            .field("compiled", &self.compiled)
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Is told what becomes of a sandbox. Called on the guest threads, so it must not block.
@@ -60,7 +79,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// Ends the sandbox: the guest is asked, and dropped after the grace. A guest that has no way to
-    /// hear the question, such as a WASI command, is dropped at once.
+    /// hear the question, such as a plain WASI command, is dropped at once.
     ///
     /// The state will be `Killed` with this reason, even if the guest exits well within the grace;
     /// or `Killed` with `KilledDuringLaunch` if it has not started yet. The first call counts, but a
@@ -71,18 +90,30 @@ impl Sandbox {
 
     /// Lets it use so many thousandths of a CPU from now on, whatever its task accepted; one at the least.
     /// What the guest owes for the quantum that it is in it pays back at the new rate. Does nothing if
-    /// the sandbox is over.
+    /// the sandbox is over. What an executor's children have is part of it.
     pub fn set_cpu(&self, cpu_milli: u64) {
         self.control.set_cpu(cpu_milli);
+    }
+
+    /// Lets it hold so much from now on: an executor's limits follow its tasks. What it holds beyond that
+    /// already it keeps, and gets nothing more; the CPUs of an executor's children shrink in proportion if
+    /// they do not fit any longer, and grow again with it.
+    pub fn set_limits(&self, cpu_milli: u64, mem_bytes: u64) {
+        self.control.set_cpu(cpu_milli);
+        self.control.ledger.set_limit(mem_bytes);
+    }
+
+    /// Puts an event into the guest's mailbox. An executor hears all of them, a component that imports
+    /// `nesos:guest/this-task` hears messages, and any other guest nothing. What is posted before the guest
+    /// has started waits for it.
+    pub fn post(&self, event: GuestEvent) -> Result<(), PostError> {
+        self.control.mailbox.post(event)
     }
 
     /// CPU time that it has used so far, in nanoseconds, but for the quantum that it is in.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        self.control
-            .meter
-            .cpu_ns
-            .load(std::sync::atomic::Ordering::Relaxed)
+        self.control.cpu_ns()
     }
 
     /// What it has used so far; as of its end if it is over. Fuel is a few milliseconds old.

@@ -24,6 +24,7 @@ use wasmtime::{
 use crate::cpu::{Bucket, Meter};
 use crate::exit::Exit;
 use crate::guest::{Guest, World};
+use crate::ledger::Ledger;
 use crate::limits::{FIXED_BYTES, MemoryAccount};
 use crate::program::{
     Ended, WASM_PAGE_BYTES, exported, exported_function, launch_failed, unsatisfied,
@@ -351,7 +352,10 @@ impl Team {
                 team: self.clone(),
             },
             // The team's meter shows the memory; this account only bounds what one instance adds.
-            memory: MemoryAccount::new(self.module.thread_bytes, Arc::default()),
+            memory: MemoryAccount::new(Arc::new(Ledger::new(
+                self.module.thread_bytes,
+                Arc::default(),
+            ))),
             meter: self.account.meter.clone(),
             fuel: 0,
         };

@@ -223,6 +223,14 @@ impl<S: Scheduler> Driver<S> {
             Delivery::Rescind(offer) => scheduler.rescind(actions, offer),
             Delivery::Update(status) => scheduler.update(actions, status),
             Delivery::AgentLost(agent) => scheduler.agent_lost(actions, agent),
+            Delivery::Message { agent, from, data } => {
+                scheduler.message(actions, agent, from, data);
+            }
+            Delivery::ExecutorEnded {
+                agent,
+                executor,
+                end,
+            } => scheduler.executor_ended(actions, agent, executor, end),
             Delivery::Refused(refusal) => scheduler.refused(actions, refusal),
         }
     }

@@ -61,6 +61,6 @@ pub use driver::{Driver, DriverError, Handle};
 pub use operator::Operator;
 pub use queue::{Placement, QueueConfig, QueueEvent, QueueInput, TaskQueue};
 pub use reconciler::ReconcilePolicy;
-pub use scheduler::{Actions, Scheduler};
+pub use scheduler::{Actions, ExecutorEnd, Scheduler};
 pub use session::{Acknowledge, SessionConfig};
 pub use task_io::{Attachment, Output, TaskIo};

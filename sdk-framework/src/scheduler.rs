@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nesos_types::executor::Correspondent;
 use nesos_types::framework::FrameworkInfo;
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use nesos_types::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
 use nesos_types::message::{Refusal, SchedulerCall};
 use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::role::Role;
-use nesos_types::task::{SharedTask, TaskStatus};
+use nesos_types::task::{SharedTask, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
 /// A framework's decisions.
@@ -46,6 +47,28 @@ pub trait Scheduler: Send {
         let _ = (actions, agent);
     }
 
+    /// An executor or a task has sent bytes. At most once, in the order in which they were sent.
+    fn message(
+        &mut self,
+        actions: &mut Actions,
+        agent: AgentId,
+        from: Correspondent,
+        data: Vec<u8>,
+    ) {
+        let _ = (actions, agent, from, data);
+    }
+
+    /// A run of an executor is over. Best effort; the statuses of its tasks are what counts.
+    fn executor_ended(
+        &mut self,
+        actions: &mut Actions,
+        agent: AgentId,
+        executor: ExecutorId,
+        end: ExecutorEnd,
+    ) {
+        let _ = (actions, agent, executor, end);
+    }
+
     /// A call was refused and changed nothing. Final refusals end the driver instead.
     fn refused(&mut self, actions: &mut Actions, refusal: Refusal) {
         let _ = (actions, refusal);
@@ -63,6 +86,17 @@ pub trait Scheduler: Send {
 
     /// Another part of the program said something.
     fn input(&mut self, actions: &mut Actions, input: Self::Input);
+}
+
+/// How a run of an executor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutorEnd {
+    /// Finished, failed, killed or lost.
+    pub state: TaskState,
+    /// Why.
+    pub reason: Option<TaskReason>,
+    /// One line for a person; may be empty.
+    pub message: String,
 }
 
 /// What a scheduler wants done. Gathered, and sent together.
@@ -154,6 +188,26 @@ impl Actions {
     /// Ends a task. `grace` overrides the task's own and can only shorten that of an earlier kill.
     pub fn kill(&mut self, task: TaskId, grace: Option<Duration>) -> &mut Self {
         self.call(SchedulerCall::Kill { task, grace })
+    }
+
+    /// Sends bytes to an executor, or to a task with a sandbox of its own: at most 64 KiB, at most once, in
+    /// order. Dropped if there is no such guest or no connection.
+    pub fn message(&mut self, agent: AgentId, to: Correspondent, data: Vec<u8>) -> &mut Self {
+        self.call(SchedulerCall::Message { agent, to, data })
+    }
+
+    /// Ends an executor's run on an agent, and its tasks with it. `grace` overrides the executor's own.
+    pub fn shutdown_executor(
+        &mut self,
+        agent: AgentId,
+        executor: ExecutorId,
+        grace: Option<Duration>,
+    ) -> &mut Self {
+        self.call(SchedulerCall::ShutdownExecutor {
+            agent,
+            executor,
+            grace,
+        })
     }
 
     /// Says that an update was dealt with; only for drivers with explicit acknowledgements. A status

@@ -5,8 +5,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use nesos_types::executor::Correspondent;
 use nesos_types::framework::FrameworkInfo;
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId, UpdateId};
+use nesos_types::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, UpdateId};
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Offer, Operation};
 use nesos_types::role::Role;
@@ -17,6 +18,7 @@ use rand::rngs::StdRng;
 
 use crate::backoff::Backoff;
 use crate::reconciler::{ReconcilePolicy, Reconciler};
+use crate::scheduler::ExecutorEnd;
 use crate::seen::Seen;
 
 mod profile;
@@ -119,6 +121,16 @@ pub enum Delivery {
     Rescind(OfferId),
     Update(TaskStatus),
     AgentLost(AgentId),
+    Message {
+        agent: AgentId,
+        from: Correspondent,
+        data: Vec<u8>,
+    },
+    ExecutorEnded {
+        agent: AgentId,
+        executor: ExecutorId,
+        end: ExecutorEnd,
+    },
     Refused(Refusal),
 }
 
@@ -362,6 +374,24 @@ impl Session {
             SchedulerEvent::AgentLost(agent) => {
                 out.push(Output::Deliver(Delivery::AgentLost(agent)));
             }
+            SchedulerEvent::Message { agent, from, data } => {
+                out.push(Output::Deliver(Delivery::Message { agent, from, data }));
+            }
+            SchedulerEvent::ExecutorEnded {
+                agent,
+                executor,
+                state,
+                reason,
+                message,
+            } => out.push(Output::Deliver(Delivery::ExecutorEnded {
+                agent,
+                executor,
+                end: ExecutorEnd {
+                    state,
+                    reason,
+                    message,
+                },
+            })),
             SchedulerEvent::FrameworkUpdated => {
                 let next = self.profile.on_answer(true);
                 self.send_all(now, next, out);

@@ -48,6 +48,8 @@ pub struct Options {
     pub config: MasterConfig,
     /// Of how many of a thousand offers a scheduler sets something apart, or gives it back.
     pub reserving_per_mille: u32,
+    /// How many of a thousand offers a scheduler fills with tasks of an executor.
+    pub executors_per_mille: u32,
     /// Whether agents lend what tasks do not use, and schedulers take it.
     pub lending: bool,
     /// After how many events the whole state of all cores is checked; zero for "at the end only".
@@ -69,6 +71,7 @@ impl Options {
             faults: Faults::none(),
             config: MasterConfig::default(),
             reserving_per_mille: 0,
+            executors_per_mille: 0,
             lending: false,
             check_every: 0,
             give_up_after: Duration::from_secs(24 * 3600),
@@ -86,6 +89,13 @@ impl Options {
     #[must_use]
     pub fn reserving(mut self, per_mille: u32) -> Self {
         self.reserving_per_mille = per_mille;
+        self
+    }
+
+    /// The same with schedulers that fill so many of a thousand offers with tasks of an executor.
+    #[must_use]
+    pub fn executing(mut self, per_mille: u32) -> Self {
+        self.executors_per_mille = per_mille;
         self
     }
 
@@ -119,6 +129,8 @@ pub struct Outcome {
     pub volumes: usize,
     /// Tasks that were launched on what others did not use.
     pub borrowed: usize,
+    /// How many tasks were launched into an executor.
+    pub executed: usize,
     /// Tasks that were ended because it was needed.
     pub preempted: usize,
     /// How often each kind of fault struck.

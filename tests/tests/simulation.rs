@@ -80,6 +80,24 @@ fn unused_cpu_is_lent_and_taken_back_through_dense_faults() {
 }
 
 #[test]
+fn executors_and_their_tasks_through_dense_faults() {
+    let first = seed_or(1300);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 30,
+    };
+    let mut executed = 0;
+    for seed in seeds {
+        let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.executing(600).reserving(50).checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+        executed += outcome.executed;
+    }
+    assert!(executed > 1000, "{executed}");
+}
+
+#[test]
 fn a_seed_replays_itself() {
     let faults = Faults::all(Duration::from_secs(1), Duration::from_secs(60));
     let options = Options::new(seed_or(3), 20, 4, 50).with_faults(faults);

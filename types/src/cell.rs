@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ids::TaskKey;
+use crate::bundle::Digest;
+use crate::ids::{AgentId, TaskKey};
+use crate::limits::Metering;
 use crate::task::{SharedTask, TaskState, TaskStatus};
 use crate::time::Time;
 
@@ -23,6 +25,10 @@ pub struct SandboxLaunch {
     pub volumes: Vec<SandboxVolume>,
     /// The rate at which `Metering::Fuel` fills the bucket: units per second of one CPU.
     pub fuel_per_cpu_second: u64,
+    /// What the guest is told of the agent.
+    pub agent: Option<AgentId>,
+    /// What the guest is told of its host.
+    pub hostname: String,
 }
 
 /// A persistent volume of a sandbox.
@@ -44,6 +50,28 @@ pub enum CellCommand {
     /// Start a sandbox. Sandboxes start in the order of their commands. A launch of a task that the
     /// cell already has, live or not yet forgotten, is a repetition and changes nothing.
     Launch(Box<SandboxLaunch>),
+    /// Give a task to the run of an executor that the cell holds. As with a launch, a repetition changes
+    /// nothing. If the run is over, so is the task.
+    Assign {
+        /// The task.
+        key: TaskKey,
+        /// What to run; it names the run.
+        task: SharedTask,
+    },
+    /// Pass bytes on to a guest; dropped if it is not there or its mailbox is full.
+    Message {
+        /// Whom.
+        key: TaskKey,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Answers [`CellEvent::BundleWanted`].
+    BundleReady {
+        /// The question's number.
+        request: u64,
+        /// The compiled bundle, ready to be mapped; or why there is none.
+        compiled: Result<PathBuf, String>,
+    },
     /// End a sandbox: ask the guest, then after the grace drop it.
     Kill {
         /// The task.
@@ -99,6 +127,25 @@ pub enum CellEvent {
         sequence: u32,
         /// The status.
         status: TaskStatus,
+    },
+    /// A guest has sent bytes to its scheduler; neither acknowledged nor repeated.
+    Message {
+        /// Who.
+        key: TaskKey,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// An executor wants to start a child from this bundle. Asked on one connection only; a cell that is
+    /// connected to anew asks again.
+    BundleWanted {
+        /// Numbers the questions of a connection.
+        request: u64,
+        /// The run that asks.
+        key: TaskKey,
+        /// The bundle: a bare module or component.
+        bundle: Digest,
+        /// How the child's CPU is metered.
+        metering: Metering,
     },
     /// What the sandboxes that have not ended have used so far. Said only while the agent has asked for
     /// it; neither acknowledged nor repeated.

@@ -105,6 +105,14 @@ unguessable_id!(
     /// One status update that must be acknowledged.
     UpdateId, "update", "up"
 );
+unguessable_id!(
+    /// One run of an executor on an agent, from its start to its end.
+    RunId, "executor run", "ex"
+);
+unguessable_id!(
+    /// Tasks that were launched together.
+    GroupId, "group", "gr"
+);
 
 /// Keeps an error message readable when the text at fault is long.
 fn shorten(text: &str) -> String {
@@ -188,6 +196,17 @@ macro_rules! chosen_name {
 chosen_name!(
     /// A task's id: chosen by its framework, unique among the framework's live tasks.
     TaskId, "task id"
+);
+impl From<RunId> for TaskId {
+    /// To the master and its agents a run of an executor is a task: the run's id is its name.
+    fn from(run: RunId) -> Self {
+        Self(run.to_string().into())
+    }
+}
+
+chosen_name!(
+    /// An executor's id: chosen by its framework, with at most one run on an agent.
+    ExecutorId, "executor id"
 );
 chosen_name!(
     /// A persistent volume's id: chosen by whoever creates it, unique on its agent.

@@ -4,15 +4,17 @@
 //! Seen from the master a scheduler is the other way round: it *calls* and is told of *events*.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::agent::AgentInfo;
-use crate::bundle::Digest;
+use crate::bundle::{Digest, Repository};
+use crate::executor::Correspondent;
 use crate::framework::FrameworkInfo;
-use crate::ids::{AgentId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
+use crate::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId, TaskKey, UpdateId};
 use crate::offer::{Demand, Filters, Offer, Operation};
 use crate::reservation::SetApart;
 use crate::role::Role;
@@ -95,6 +97,25 @@ pub enum SchedulerCall {
         /// The tasks, each with its agent if the scheduler knows it.
         tasks: Vec<(TaskId, Option<AgentId>)>,
     },
+    /// Sends bytes to a guest. At most once, in order: nothing is repeated, and what cannot be delivered is
+    /// dropped.
+    Message {
+        /// On which agent.
+        agent: AgentId,
+        /// To whom.
+        to: Correspondent,
+        /// At most [`MAX_MESSAGE_BYTES`](crate::executor::MAX_MESSAGE_BYTES).
+        data: Vec<u8>,
+    },
+    /// Ends an executor's run, and its tasks with it.
+    ShutdownExecutor {
+        /// On which agent.
+        agent: AgentId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// How long it has to end by itself; overrides its own.
+        grace: Option<Duration>,
+    },
     /// Says nothing but that the scheduler lives.
     Heartbeat,
 }
@@ -117,6 +138,28 @@ pub enum SchedulerEvent {
     Update(TaskStatus),
     /// An agent was lost. Best effort; the tasks' own statuses are what counts.
     AgentLost(AgentId),
+    /// A guest has sent bytes. At most once, in order.
+    Message {
+        /// From which agent.
+        agent: AgentId,
+        /// From whom.
+        from: Correspondent,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// A run of an executor is over. Best effort; the tasks' own statuses are what counts.
+    ExecutorEnded {
+        /// On which agent.
+        agent: AgentId,
+        /// Which executor.
+        executor: ExecutorId,
+        /// How its run ended: finished, failed, killed or lost.
+        state: TaskState,
+        /// Why.
+        reason: Option<TaskReason>,
+        /// One line for a person.
+        message: String,
+    },
     /// An [`UpdateFramework`](SchedulerCall::UpdateFramework) was taken. Each is answered by this or by a
     /// refusal, in the order of the calls.
     FrameworkUpdated,
@@ -256,8 +299,24 @@ pub enum AgentCommand {
         framework: FrameworkId,
         /// The role that the resources are allocated to.
         role: Role,
-        /// The tasks.
+        /// Whose signature the role wants on bundles, as PEM public keys: one of these. None: it wants none.
+        signers: Arc<[String]>,
+        /// The tasks. Those of one group stand together and are launched all or not at all.
         tasks: Vec<SharedTask>,
+    },
+    /// Pass bytes on to a guest: a task's, or the run's of an executor.
+    Message {
+        /// Whom.
+        key: TaskKey,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Fetch and compile a bundle: tasks of it are expected.
+    Prewarm {
+        /// Which.
+        bundle: Digest,
+        /// Where it lies, as in [`TaskInfo`](crate::task::TaskInfo).
+        repository: Option<Repository>,
     },
     /// End a task.
     Kill {
@@ -320,6 +379,13 @@ pub enum AgentEvent {
     Slack {
         /// Thousandths of a core, those that revocable tasks use included.
         cpu_milli: u64,
+    },
+    /// A guest has sent bytes to its scheduler: a task's, or the run's of an executor.
+    Message {
+        /// Who.
+        key: TaskKey,
+        /// The bytes.
+        data: Vec<u8>,
     },
     /// Answers a ping.
     Pong,

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::Digest;
-use crate::ids::{AgentId, TaskId, UpdateId, VolumeId};
+use crate::bundle::{Digest, Repository};
+use crate::executor::ExecutorInfo;
+use crate::ids::{AgentId, ExecutorId, GroupId, RunId, TaskId, UpdateId, VolumeId};
 use crate::limits::{Limits, Usage};
 use crate::resources::Resources;
+use crate::service::{HealthCheck, Service};
 use crate::time::Time;
 
 /// The states of a task. Mesos' words; there is no LOST.
@@ -139,6 +141,10 @@ pub enum TaskReason {
     InstantiateFailed,
     /// A capability that the task asks for is not granted here, for example a host directory.
     CapabilityDenied,
+    /// The role wants signed bundles, and nobody whom it trusts has signed this one.
+    Unsigned,
+    /// A signature of the bundle does not match.
+    SignatureInvalid,
     /// The task's description is not valid.
     TaskInvalid,
     /// An accepted offer was unknown, not this framework's, or already used.
@@ -161,6 +167,16 @@ pub enum TaskReason {
     Preempted,
     /// The cell that held the sandbox died.
     CellTerminated,
+    /// The executor did not come back from an event in time.
+    ExecutorUnresponsive,
+    /// The executor was not ready in time.
+    ExecutorRegistrationTimeout,
+    /// The executor that ran the task ended before it.
+    ExecutorTerminated,
+    /// Another task of its group failed or was killed.
+    GroupEnded,
+    /// Too many health checks in a row failed.
+    Unhealthy,
 
     // About the agent.
     /// The agent lost its connection.
@@ -225,6 +241,9 @@ pub struct TaskStatus {
     /// Bytes from the guest to its scheduler.
     #[serde(with = "serde_bytes")]
     pub data: Vec<u8>,
+    /// What the task's health check says, where it has one and that has something to say.
+    #[serde(default)]
+    pub healthy: Option<bool>,
 }
 
 impl TaskStatus {
@@ -244,6 +263,7 @@ impl TaskStatus {
             backtrace: Vec::new(),
             usage: None,
             data: Vec::new(),
+            healthy: None,
         }
     }
 
@@ -297,6 +317,56 @@ pub struct VolumeMount {
     pub read_only: bool,
 }
 
+/// What a task has in its agent's cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// A sandbox of its own.
+    #[default]
+    Sandbox,
+    /// A place in an executor, which runs it.
+    InExecutor {
+        /// Which, and how to start it where it does not run yet.
+        executor: Arc<ExecutorInfo>,
+        /// The run that the master has found or made for it; a framework leaves it open.
+        run: Option<RunId>,
+    },
+    /// It is itself a run of an executor. Only a master makes such tasks.
+    Executor {
+        /// Which.
+        id: ExecutorId,
+        /// How long it may take until it is ready.
+        registration_timeout: Duration,
+    },
+}
+
+/// What becomes of the tasks that are in an executor when its run ends so.
+#[must_use]
+pub fn end_in_executor(state: TaskState, reason: Option<TaskReason>) -> (TaskState, TaskReason) {
+    match (state, reason) {
+        (TaskState::Finished, _) | (_, None | Some(TaskReason::Exited)) => {
+            (TaskState::Failed, TaskReason::ExecutorTerminated)
+        }
+        (
+            _,
+            Some(
+                reason @ (TaskReason::ExecutorRegistrationTimeout
+                | TaskReason::ExecutorUnresponsive),
+            ),
+        ) => (TaskState::Failed, reason),
+        (state, Some(reason)) => (state, reason),
+    }
+}
+
+/// Tasks that were launched together and share their fate: when one fails or is killed the others are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskGroup {
+    /// Which group; given by the master.
+    pub id: GroupId,
+    /// How many there are in it.
+    pub size: u32,
+}
+
 /// What a framework asks to run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfo {
@@ -304,8 +374,23 @@ pub struct TaskInfo {
     pub id: TaskId,
     /// A name for people; need not be unique.
     pub name: String,
-    /// What to run.
+    /// What to run: a module or component of the master's, or a manifest in `repository`.
     pub bundle: Digest,
+    /// In which repository the bundle lies; `None` if it is a bare module or component.
+    #[serde(default)]
+    pub repository: Option<Repository>,
+    /// What it has in the agent's cells.
+    #[serde(default)]
+    pub work: Work,
+    /// The group that it was launched in; given by the master.
+    #[serde(default)]
+    pub group: Option<TaskGroup>,
+    /// How it serves, if it is a service.
+    #[serde(default)]
+    pub service: Option<Service>,
+    /// How it is found out whether it is well.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
     /// Arguments; the first is the program's name.
     pub args: Vec<String>,
     /// Environment variables.
@@ -338,6 +423,11 @@ impl TaskInfo {
             name: id.to_string(),
             id,
             bundle,
+            repository: None,
+            work: Work::default(),
+            group: None,
+            service: None,
+            health: None,
             args: Vec::new(),
             env: Vec::new(),
             resources,
@@ -373,10 +463,60 @@ impl TaskInfo {
         offered.choose(&wanted)
     }
 
+    /// The run of an executor that it is in, once the master has said.
+    #[must_use]
+    pub fn run(&self) -> Option<RunId> {
+        match &self.work {
+            Work::InExecutor { run, .. } => *run,
+            Work::Sandbox | Work::Executor { .. } => None,
+        }
+    }
+
+    /// Whether it has a sandbox of its own; else an executor runs it.
+    #[must_use]
+    pub fn has_sandbox(&self) -> bool {
+        !matches!(self.work, Work::InExecutor { .. })
+    }
+
+    /// The executor of which it is a run.
+    #[must_use]
+    pub fn run_of(&self) -> Option<&ExecutorId> {
+        match &self.work {
+            Work::Executor { id, .. } => Some(id),
+            Work::Sandbox | Work::InExecutor { .. } => None,
+        }
+    }
+
     /// What its sandbox has: all of its resources but the volumes, whatever sets them apart.
     #[must_use]
     pub fn sandbox_resources(&self) -> Resources {
         self.resources.flattened_if(|claim| claim.volume.is_none())
+    }
+}
+
+impl From<(RunId, &ExecutorInfo)> for TaskInfo {
+    /// The task that a run of an executor is.
+    fn from((run, executor): (RunId, &ExecutorInfo)) -> Self {
+        Self {
+            name: executor.name.clone(),
+            repository: executor.repository.clone(),
+            work: Work::Executor {
+                id: executor.id.clone(),
+                registration_timeout: executor
+                    .registration_timeout
+                    .unwrap_or(ExecutorInfo::DEFAULT_REGISTRATION),
+            },
+            args: executor.args.clone(),
+            env: executor.env.clone(),
+            limits: executor.limits.clone(),
+            kill_grace: Some(
+                executor
+                    .shutdown_grace
+                    .unwrap_or(ExecutorInfo::DEFAULT_SHUTDOWN_GRACE),
+            ),
+            data: executor.data.clone(),
+            ..Self::new(run.into(), executor.bundle, executor.resources.clone())
+        }
     }
 }
 

@@ -130,6 +130,7 @@ fn launches(from: u64, bundle: Digest) -> AgentCommand {
         Arc::new(TaskInfo::new(id, bundle, Resources::new(10, 1 << 20)))
     });
     AgentCommand::Launch {
+        signers: Default::default(),
         framework: FrameworkId(1),
         role: Role::default_role(),
         tasks: tasks.collect(),

@@ -118,7 +118,7 @@ impl Agent {
             };
         }
         if let Some(cell) = task.cell.and_then(|id| self.cells.table.get_mut(&id)) {
-            cell.live += usize::from(task.is_live());
+            cell.live += usize::from(task.is_live() && task.info.has_sandbox());
         }
         self.tasks.insert(task);
     }
@@ -174,6 +174,7 @@ impl Agent {
                 Timer::Recover => self.on_recover(now, out),
                 Timer::Master => self.on_master_due(now, out),
                 Timer::Repeat(task) => self.on_repeat(now, task, out),
+                Timer::Registration(run) => self.on_registration_due(now, run, out),
                 Timer::BundleIdle(bundle) => self.on_bundle_idle(now, bundle, out),
                 Timer::CellIdle(cell) => self.on_cell_idle(now, cell, out),
                 Timer::Sandboxes => {
@@ -207,14 +208,18 @@ impl Agent {
                     self.lose(now, handle, TaskState::Gone, reason, message, out);
                 }
                 (Stage::Waiting, known) => {
-                    if !known {
+                    if !known && self.tasks[handle].info.has_sandbox() {
                         self.place_again(handle, out);
                     }
                     self.enqueue(handle, out);
                 }
                 _ => {}
             }
+            if self.tasks[handle].is_live() && self.tasks[handle].latest != TaskState::Running {
+                self.await_ready(now, handle);
+            }
         }
+        self.check_runs(now, out);
         self.sweep_sandboxes(now, out);
         self.deadlines.set(
             &mut self.master.due_at,
@@ -256,10 +261,13 @@ impl Agent {
         self.id
     }
 
-    /// Where the sandbox of a task is or, after its end, was: the newest of that id.
+    /// Where the sandbox of a task is or, after its end, was: the newest of that id. For a task in an executor
+    /// that has not ended, the executor's.
     #[must_use]
     pub fn locate(&self, key: &TaskKey) -> Option<SandboxDir> {
-        self.sandboxes.locate(key)
+        let task = self.tasks.find(key).map(|handle| &self.tasks[handle]);
+        let run = task.and_then(Task::run_key);
+        self.sandboxes.locate(run.as_ref().unwrap_or(key))
     }
 
     /// The state of a task that is not over.

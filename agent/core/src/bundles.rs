@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
 
-use crate::event::BundleKey;
+use crate::event::{BundleKey, CellId};
 
 /// One bundle.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(crate) struct Bundle {
     pub(crate) compiled: Option<PathBuf>,
     /// Tasks that wait to be launched with it. A launched task needs it no more: its cell has it.
     pub(crate) users: usize,
+    /// Cells that wait for it on behalf of executors, with the numbers of their questions.
+    pub(crate) wanted: Vec<(CellId, u64)>,
     /// When a task was last launched with it.
     pub(crate) used_at: Time,
     /// When it will be let go.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nesos_types::cell::{CellCommand, CellEvent, SandboxReport};
 use nesos_types::ids::TaskKey;
 use nesos_types::role::Role;
-use nesos_types::task::{StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::task::{StatusSource, TaskReason, TaskState, TaskStatus, end_in_executor};
 use nesos_types::time::Time;
 
 use crate::agent::Agent;
@@ -188,6 +188,13 @@ impl Agent {
                 sequence,
                 status,
             } => self.on_cell_update(now, id, key, sequence, status, out),
+            CellEvent::Message { key, data } => self.on_guest_message(id, key, data, out),
+            CellEvent::BundleWanted {
+                request,
+                bundle,
+                metering,
+                ..
+            } => self.on_bundle_wanted(now, id, request, bundle, metering, out),
             CellEvent::Usage { at, samples } => self.on_usage(now, id, at, samples),
         }
     }
@@ -237,11 +244,11 @@ impl Agent {
             .select(|task| task.cell == Some(id) && task.stage == Stage::Launched);
         for report in sandboxes {
             match self.tasks.find(&report.key) {
-                Some(handle) if self.tasks[handle].cell == Some(id) => {
+                Some(handle) if self.cell_of(&self.tasks[handle]) == Some(id) => {
                     missing.retain(|other| *other != handle);
-                    self.on_present(now, handle, out);
+                    self.on_present(now, id, handle, out);
                 }
-                None if adopting => self.adopt(id, report, out),
+                None if adopting => self.adopt(now, id, report, out),
                 _ => self.turn_away(id, report, out),
             }
         }
@@ -252,11 +259,12 @@ impl Agent {
 
     /// The cell has a task that the agent gave it, perhaps before an earlier agent process could
     /// write that down.
-    fn on_present(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
+    fn on_present(&mut self, now: Time, id: CellId, handle: TaskHandle, out: &mut Decisions) {
         let task = &mut self.tasks[handle];
         match task.stage {
             Stage::Waiting => {
                 task.stage = Stage::Launched;
+                task.cell = Some(id);
                 self.unqueue(handle);
                 self.unuse_bundle(now, handle);
                 self.touch(handle);
@@ -294,7 +302,7 @@ impl Agent {
     }
 
     /// Takes over a task that an earlier agent process launched and had not written down.
-    fn adopt(&mut self, id: CellId, report: SandboxReport, out: &mut Decisions) {
+    fn adopt(&mut self, now: Time, id: CellId, report: SandboxReport, out: &mut Decisions) {
         let Some(used) = self.used.checked_add(&taken_by(&report.task)) else {
             self.turn_away(id, report, out);
             return;
@@ -303,9 +311,12 @@ impl Agent {
             return;
         };
         self.used = used;
-        cell.live += 1;
+        let has_sandbox = report.task.has_sandbox();
+        cell.live += usize::from(has_sandbox);
         let mut task = Task::new(report.key, cell.role.clone(), report.task, Some(id));
-        task.generation = self.sandboxes.adopt(&task.key, id);
+        if has_sandbox {
+            task.generation = self.sandboxes.adopt(&task.key, id);
+        }
         task.stage = Stage::Launched;
         if !report.state.is_terminal() {
             task.latest = report.state;
@@ -313,6 +324,9 @@ impl Agent {
         let handle = self.tasks.insert(task);
         self.stats.tasks_adopted += 1;
         self.touch(handle);
+        if self.tasks[handle].latest != TaskState::Running {
+            self.await_ready(now, handle);
+        }
         self.calm_cell(id);
     }
 
@@ -354,10 +368,14 @@ impl Agent {
         }
         task.cell_sequence = sequence;
         let was_ended = task.stage == Stage::Ended;
-        let status = correct(task, status);
+        let status = self.correct(handle, status);
         self.touch(handle);
         if let Some(status) = status.filter(|_| !was_ended) {
             self.say(now, handle, status, out);
+        }
+        if self.tasks.find(&key).is_some_and(|found| found == handle) && self.tasks[handle].is_run()
+        {
+            self.on_run_said(now, handle, out);
         }
     }
 
@@ -521,25 +539,46 @@ impl Agent {
     }
 }
 
-/// What a cell says of a task that was killed meanwhile: a killed task ends as killed, and does not
-/// run again.
-fn correct(task: &Task, mut status: TaskStatus) -> Option<TaskStatus> {
-    status.source = StatusSource::Cell;
-    let Some(kill) = task.kill else {
-        return Some(status);
-    };
-    match (status.state, status.reason) {
-        (TaskState::Starting | TaskState::Running | TaskState::Killing, _) => None,
-        (TaskState::Finished, _)
-        | (TaskState::Failed, Some(TaskReason::Exited))
-        | (TaskState::Killed, None | Some(TaskReason::KillRequested)) => {
-            status.state = TaskState::Killed;
-            status.reason = Some(kill.reason);
-            if let Some(why) = why_ended(task, kill.reason) {
-                why.clone_into(&mut status.message);
+impl Agent {
+    /// What a cell says of a task that was killed meanwhile, or whose executor was: a killed task ends as
+    /// killed, and does not run again.
+    fn correct(&self, handle: TaskHandle, mut status: TaskStatus) -> Option<TaskStatus> {
+        status.source = StatusSource::Cell;
+        let task = &self.tasks[handle];
+        let Some(kill) = task.kill else {
+            if status.reason == Some(TaskReason::KillRequested)
+                && let Some(run) = self.live_run(task)
+                && let Some(kill) = self.tasks[run].kill
+            {
+                let (state, reason) = end_in_executor(status.state, Some(kill.reason));
+                status.state = state;
+                status.reason = Some(reason);
             }
-            Some(status)
+            return Some(status);
+        };
+        let by_executor = [
+            TaskReason::ExecutorTerminated,
+            TaskReason::ExecutorUnresponsive,
+        ];
+        let with_executor = status.reason.filter(|reason| by_executor.contains(reason));
+        match (status.state, status.reason) {
+            (TaskState::Starting | TaskState::Running | TaskState::Killing, _) => None,
+            (TaskState::Finished, _)
+            | (TaskState::Failed, Some(TaskReason::Exited))
+            | (TaskState::Killed, None | Some(TaskReason::KillRequested)) => {
+                status.state = TaskState::Killed;
+                status.reason = Some(kill.reason);
+                if let Some(why) = why_ended(task, kill.reason) {
+                    why.clone_into(&mut status.message);
+                }
+                Some(status)
+            }
+            (TaskState::Failed, _) if with_executor.is_some() => {
+                status.state = TaskState::Killed;
+                status.reason = Some(kill.reason);
+                Some(status)
+            }
+            _ => Some(status),
         }
-        _ => Some(status),
     }
 }

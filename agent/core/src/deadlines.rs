@@ -16,6 +16,8 @@ pub(crate) enum Timer {
     Master,
     /// Repeat a task's oldest status.
     Repeat(TaskHandle),
+    /// A run of an executor is to be ready.
+    Registration(TaskHandle),
     /// Let go of a bundle that nobody used for a while.
     BundleIdle(BundleKey),
     /// Retire a cell that held nothing for a while.

@@ -80,13 +80,14 @@ impl Agent {
             return;
         }
         let mut queued = 0;
-        for ((framework, role), queue) in &self.queues {
+        for ((framework, role, run), queue) in &self.queues {
             assert!(!queue.is_empty(), "an empty queue stays behind");
             let mut last = None;
             for handle in queue {
                 let task = &self.tasks[*handle];
                 assert_eq!(task.stage, Stage::Waiting, "{}: queued", task.key);
                 assert_eq!((task.key.framework, &task.role), (*framework, role));
+                assert_eq!(task.info.run(), *run);
                 assert!(last < Some(task.serial), "{}: out of order", task.key);
                 last = Some(task.serial);
                 queued += 1;
@@ -95,18 +96,17 @@ impl Agent {
         let waiting = self.tasks.select(|task| task.stage == Stage::Waiting);
         assert_eq!(queued, waiting.len(), "every task that waits is in a queue");
         let users: usize = self.bundles.table.values().map(|bundle| bundle.users).sum();
-        assert_eq!(
-            users,
-            waiting.len(),
-            "every task that waits holds its bundle"
-        );
+        let own = waiting
+            .iter()
+            .filter(|handle| self.tasks[**handle].info.has_sandbox());
+        assert_eq!(users, own.count(), "every task that waits holds its bundle");
     }
 
     fn check_cells(&self) {
         for (id, cell) in &self.cells.table {
             let live = self
                 .tasks
-                .select(|task| task.cell == Some(*id) && task.is_live());
+                .select(|task| task.cell == Some(*id) && task.is_live() && task.info.has_sandbox());
             assert_eq!(cell.live, live.len(), "{id}: live tasks");
         }
         for (role, ids) in &self.cells.by_role {
@@ -115,7 +115,9 @@ impl Agent {
                 assert_eq!(cell.map(|cell| &cell.role), Some(role), "{id}: its role");
             }
         }
-        for (_, task) in self.tasks.iter().filter(|(_, task)| task.is_live()) {
+        let has_cell = |task: &Task| task.info.has_sandbox() || task.stage == Stage::Launched;
+        let live = self.tasks.iter().filter(|(_, task)| task.is_live());
+        for (_, task) in live.filter(|(_, task)| has_cell(task)) {
             let known = task
                 .cell
                 .is_some_and(|id| self.cells.table.contains_key(&id));
@@ -132,6 +134,7 @@ impl Agent {
         expect(self.sandboxes.sweep_at, Timer::Sandboxes);
         for (handle, task) in self.tasks.iter() {
             expect(task.repeat_at, Timer::Repeat(handle));
+            expect(task.ready_by, Timer::Registration(handle));
         }
         for (id, cell) in &self.cells.table {
             expect(cell.idle_at, Timer::CellIdle(*id));

@@ -1,7 +1,7 @@
 //! Launching: from the master's command to the cell's, in order, through whatever has to be fetched,
 //! compiled or started before.
 //!
-//! Tasks of one framework and role are launched in the order in which they came. Where bundle and cell
+//! Tasks of one framework and role, and those of one executor, are launched in the order in which they came. Where bundle and cell
 //! are at hand a launch passes straight through; otherwise the task waits in its queue, and says that
 //! it is starting.
 
@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use nesos_types::cell::{CellCommand, SandboxLaunch};
-use nesos_types::ids::{FrameworkId, TaskKey};
+use nesos_types::ids::{FrameworkId, RunId, TaskKey};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
 
 use crate::agent::Agent;
-use crate::bundles::state_for;
+use crate::bundles::{Bundle, state_for};
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::{BundleKey, CellId};
@@ -26,7 +26,7 @@ use crate::validate::validate_task;
 /// The tasks that wait, in order.
 pub(crate) type Queues = BTreeMap<QueueKey, VecDeque<TaskHandle>>;
 /// Whose tasks keep their order among one another.
-pub(crate) type QueueKey = (FrameworkId, Role);
+pub(crate) type QueueKey = (FrameworkId, Role, Option<RunId>);
 
 impl Agent {
     pub(crate) fn on_launch(
@@ -44,7 +44,7 @@ impl Agent {
                 self.stats.launches_repeated += 1;
                 continue;
             }
-            match self.admit(&info) {
+            match self.admit(framework, &info) {
                 Ok(()) => self.accept(now, key, role, info, out),
                 Err((state, reason, why)) => {
                     self.stats.tasks_refused += 1;
@@ -56,7 +56,11 @@ impl Agent {
     }
 
     /// Whether the task can be done here, and now; its resources are then taken.
-    fn admit(&mut self, info: &SharedTask) -> Result<(), (TaskState, TaskReason, String)> {
+    fn admit(
+        &mut self,
+        framework: FrameworkId,
+        info: &SharedTask,
+    ) -> Result<(), (TaskState, TaskReason, String)> {
         if self.is_leaving() {
             let why = "the agent is shutting down".to_owned();
             return Err((TaskState::Dropped, TaskReason::AgentDraining, why));
@@ -69,7 +73,12 @@ impl Agent {
             let why = "this agent lends no CPU that others have accepted".to_owned();
             return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
         }
-        let most = self.config.info.max_sandboxes;
+        self.validate_run(framework, info)?;
+        let most = self
+            .config
+            .info
+            .max_sandboxes
+            .filter(|_| info.has_sandbox());
         if let Some(most) = most.filter(|most| self.cells.sandboxes() >= *most as usize) {
             let why = format!("the agent holds {most} sandboxes, which is the most that it may");
             return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
@@ -86,6 +95,29 @@ impl Agent {
         Ok(())
     }
 
+    /// Whether the run that a task is to be in is here, and is not ending.
+    fn validate_run(
+        &self,
+        framework: FrameworkId,
+        info: &SharedTask,
+    ) -> Result<(), (TaskState, TaskReason, String)> {
+        if info.has_sandbox() {
+            return Ok(());
+        }
+        let key = info.run().map(|run| TaskKey {
+            framework,
+            task: run.into(),
+        });
+        let run = key.and_then(|key| self.tasks.find(&key));
+        match run.map(|run| &self.tasks[run]) {
+            Some(run) if run.is_live() && run.kill.is_none() => Ok(()),
+            Some(_) | None => {
+                let why = "the executor has ended on this agent, or is ending".to_owned();
+                Err((TaskState::Dropped, TaskReason::ExecutorTerminated, why))
+            }
+        }
+    }
+
     fn accept(
         &mut self,
         now: Time,
@@ -94,11 +126,10 @@ impl Agent {
         info: SharedTask,
         out: &mut Decisions,
     ) {
-        let cell = self.place(role, out);
-        let handle = self
-            .tasks
-            .insert(Task::new(key, role.clone(), info, Some(cell)));
+        let cell = info.has_sandbox().then(|| self.place(role, out));
+        let handle = self.tasks.insert(Task::new(key, role.clone(), info, cell));
         self.touch(handle);
+        self.await_ready(now, handle);
         if self.is_next(handle) && self.is_prepared(handle) {
             self.start(now, handle, out);
             return;
@@ -138,7 +169,7 @@ impl Agent {
 
     fn queue_key(&self, handle: TaskHandle) -> QueueKey {
         let task = &self.tasks[handle];
-        (task.key.framework, task.role.clone())
+        (task.key.framework, task.role.clone(), task.info.run())
     }
 
     /// Whether no task has to be launched before this one.
@@ -149,6 +180,9 @@ impl Agent {
     /// Whether the task's bundle and cell are at hand.
     fn is_prepared(&self, handle: TaskHandle) -> bool {
         let task = &self.tasks[handle];
+        if !task.info.has_sandbox() {
+            return self.is_run_ready(task);
+        }
         let cell = task.cell.and_then(|cell| self.cells.table.get(&cell));
         cell.is_some_and(|cell| cell.is_ready()) && self.bundles.compiled(&task.bundle()).is_some()
     }
@@ -159,7 +193,10 @@ impl Agent {
         let queue = self.queues.entry(self.queue_key(handle)).or_default();
         let at = queue.partition_point(|other| self.tasks[*other].serial < serial);
         queue.insert(at, handle);
-        self.use_bundle(self.tasks[handle].bundle(), out);
+        if self.tasks[handle].info.has_sandbox() {
+            let bundle = self.want_bundle(self.tasks[handle].bundle(), out);
+            bundle.users += 1;
+        }
     }
 
     /// Takes a task out of its queue.
@@ -199,6 +236,9 @@ impl Agent {
     /// Tells the cell.
     fn start(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
         let task = &self.tasks[handle];
+        if !task.info.has_sandbox() {
+            return self.assign(handle, out);
+        }
         let (Some(cell), bundle) = (task.cell, task.bundle()) else {
             return;
         };
@@ -213,6 +253,8 @@ impl Agent {
             directory: self.config.sandboxes.join(dir.relative()),
             fuel_per_cpu_second: self.config.info.fuel_per_cpu_second,
             volumes,
+            agent: self.id,
+            hostname: self.config.info.hostname.clone(),
         };
         let task = &mut self.tasks[handle];
         task.stage = Stage::Launched;
@@ -224,46 +266,58 @@ impl Agent {
 
     /// The launch of a task never reached its cell: it is to be launched again.
     pub(crate) fn wait_again(&mut self, handle: TaskHandle, out: &mut Decisions) {
-        self.tasks[handle].stage = Stage::Waiting;
-        self.tasks[handle].throttle = None;
+        let task = &mut self.tasks[handle];
+        task.stage = Stage::Waiting;
+        task.throttle = None;
+        if !task.info.has_sandbox() {
+            task.cell = None;
+        }
         self.touch(handle);
         self.enqueue(handle, out);
     }
 
-    fn compiled(&mut self, now: Time, key: &BundleKey) -> PathBuf {
-        let idle = now + self.config.bundle_idle;
+    pub(crate) fn compiled(&mut self, now: Time, key: &BundleKey) -> PathBuf {
         let Some(bundle) = self.bundles.table.get_mut(key) else {
             return PathBuf::new();
         };
         bundle.used_at = now;
-        if bundle.users == 0 && bundle.idle_at.is_none() {
-            self.deadlines
-                .set(&mut bundle.idle_at, Some(idle), Timer::BundleIdle(*key));
-        }
-        bundle.compiled.clone().unwrap_or_default()
+        let compiled = bundle.compiled.clone().unwrap_or_default();
+        self.rest_bundle(now, key);
+        compiled
     }
 
-    fn use_bundle(&mut self, key: BundleKey, out: &mut Decisions) {
+    /// Sees to it that a bundle is here, or on its way, and is held.
+    pub(crate) fn want_bundle(&mut self, key: BundleKey, out: &mut Decisions) -> &mut Bundle {
         let bundle = self.bundles.table.entry(key).or_insert_with(|| {
             out.push(Effect::FetchBundle(key));
-            crate::bundles::Bundle::default()
+            Bundle::default()
         });
-        bundle.users += 1;
         self.deadlines
             .set(&mut bundle.idle_at, None, Timer::BundleIdle(key));
+        bundle
+    }
+
+    /// A bundle that no task waits for is let go after a while.
+    pub(crate) fn rest_bundle(&mut self, now: Time, key: &BundleKey) {
+        let Some(bundle) = self.bundles.table.get_mut(key) else {
+            return;
+        };
+        if bundle.users == 0 && bundle.idle_at.is_none() {
+            let idle = Some(now + self.config.bundle_idle);
+            self.deadlines
+                .set(&mut bundle.idle_at, idle, Timer::BundleIdle(*key));
+        }
     }
 
     pub(crate) fn unuse_bundle(&mut self, now: Time, handle: TaskHandle) {
-        let key = self.tasks[handle].bundle();
-        let Some(bundle) = self.bundles.table.get_mut(&key) else {
+        if !self.tasks[handle].info.has_sandbox() {
             return;
-        };
-        bundle.users -= 1;
-        bundle.used_at = now;
-        if bundle.users == 0 {
-            let idle = now + self.config.bundle_idle;
-            self.deadlines
-                .set(&mut bundle.idle_at, Some(idle), Timer::BundleIdle(key));
+        }
+        let key = self.tasks[handle].bundle();
+        if let Some(bundle) = self.bundles.table.get_mut(&key) {
+            bundle.users -= 1;
+            bundle.used_at = now;
+            self.rest_bundle(now, &key);
         }
     }
 
@@ -279,6 +333,8 @@ impl Agent {
             return;
         };
         bundle.compiled = Some(compiled);
+        self.answer_wanted(now, &key, None, out);
+        self.rest_bundle(now, &key);
         self.pump_all(now, out);
     }
 
@@ -290,12 +346,14 @@ impl Agent {
         message: &str,
         out: &mut Decisions,
     ) {
+        let waits = |task: &Task| task.stage == Stage::Waiting && task.info.has_sandbox();
         let waiting = self
             .tasks
-            .select(|task| task.stage == Stage::Waiting && task.bundle() == key);
+            .select(|task| waits(task) && task.bundle() == key);
         for handle in waiting {
             self.lose(now, handle, state_for(reason), reason, message, out);
         }
+        self.answer_wanted(now, &key, Some(message), out);
         self.drop_bundle(&key);
         self.pump_all(now, out);
     }

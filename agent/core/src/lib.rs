@@ -16,6 +16,7 @@ mod deadlines;
 mod decision;
 mod drain;
 mod event;
+mod executors;
 mod invariants;
 mod journal;
 mod kill;

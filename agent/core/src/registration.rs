@@ -162,11 +162,14 @@ impl Agent {
             AgentCommand::Launch {
                 framework,
                 role,
+                signers: _,
                 tasks,
             } => self.on_launch(now, framework, &role, tasks, out),
             AgentCommand::Kill { key, grace, reason } => {
                 self.on_kill(now, key, grace, reason, out);
             }
+            AgentCommand::Message { key, data } => self.on_message(key, data, out),
+            AgentCommand::Prewarm { bundle, .. } => self.on_prewarm(now, bundle, out),
             AgentCommand::SetApart(resources) => self.on_set_apart(resources, out),
             AgentCommand::Acknowledge { key, update } => {
                 self.on_acknowledge(now, &key, update, out);

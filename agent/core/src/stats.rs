@@ -31,6 +31,8 @@ pub struct Stats {
     pub updates_duplicate: u64,
     /// Acknowledgements that matched no status in flight.
     pub acknowledgements_ignored: u64,
+    /// Messages between schedulers and guests that could not be delivered.
+    pub messages_dropped: u64,
     /// Cells started.
     pub cells_started: u64,
     /// Cells that died or could not be reached.

@@ -96,7 +96,7 @@ impl Agent {
             .checked_sub(&taken_by(&task.info))
             .expect("what a live task uses was added when it came");
         self.stats.count_end(status.state);
-        if let Some(id) = task.cell {
+        if let Some(id) = task.cell.filter(|_| task.info.has_sandbox()) {
             self.leave_cell(now, id);
         }
         match stage {
@@ -108,6 +108,7 @@ impl Agent {
             Stage::Ended => {}
         }
         self.volumes_released(handle, out);
+        self.end_with(now, handle, stage, status, out);
     }
 
     fn leave_cell(&mut self, now: Time, id: crate::event::CellId) {
@@ -127,7 +128,7 @@ impl Agent {
         out: &mut Decisions,
     ) {
         let task = &self.tasks[handle];
-        let Some(cell) = task.cell else {
+        let Some(cell) = task.cell.filter(|_| task.info.has_sandbox()) else {
             return;
         };
         let dir = SandboxDir {

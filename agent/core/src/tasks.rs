@@ -59,6 +59,10 @@ pub(crate) struct Task {
     pub(crate) answer: bool,
     pub(crate) updates: UpdateStream,
     pub(crate) repeat_at: Option<Time>,
+    /// Until when it has to be ready, if it is a run of an executor that is not.
+    pub(crate) ready_by: Option<Time>,
+    /// Whether it is a run of an executor that was given a task.
+    pub(crate) was_used: bool,
     /// What it has used lately, where CPU is lent and this is not a task that borrows it.
     pub(crate) samples: Option<Box<Samples>>,
     /// The thousandths of a core that it may use for now, if not all that it accepted.
@@ -89,6 +93,8 @@ impl Task {
             answer: false,
             updates: UpdateStream::default(),
             repeat_at: None,
+            ready_by: None,
+            was_used: false,
             samples: None,
             throttle: None,
             cell_sequence: 0,
@@ -117,6 +123,7 @@ impl Task {
         task.updates = UpdateStream::resume(record.pending);
         task.cell_sequence = record.cell_sequence;
         task.safe_sequence = record.cell_sequence;
+        task.was_used = task.latest == TaskState::Running;
         task.recorded = true;
         task
     }

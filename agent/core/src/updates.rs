@@ -43,12 +43,15 @@ impl UpdateStream {
         }
     }
 
-    /// Appends a status. Says whether it is the head.
+    /// Appends a status, in place of the last one if that is not in flight and says the same state. Says whether
+    /// it is the head.
     pub(crate) fn push(&mut self, status: TaskStatus) -> bool {
         if self.head.is_none() {
             self.head = Some(status);
             return true;
         }
+        let repeats = |last: &mut TaskStatus| last.state == status.state;
+        self.rest.pop_back_if(repeats);
         self.rest.push_back(status);
         false
     }

@@ -127,6 +127,7 @@ impl StubMaster {
                 AgentCommand::Launch {
                     framework: FRAMEWORK,
                     role: Role::default_role(),
+                    signers: Default::default(),
                     tasks: self.launches.clone(),
                 },
             ],
@@ -137,7 +138,8 @@ impl StubMaster {
                 },
                 update: status.update.unwrap(),
             }],
-            AgentEvent::Slack { .. }
+            AgentEvent::Message { .. }
+            | AgentEvent::Slack { .. }
             | AgentEvent::Bundles { .. }
             | AgentEvent::Pong
             | AgentEvent::Unregister => Vec::new(),

@@ -2,10 +2,14 @@
 //!
 //! A trait, so that the table of sandboxes is tested without a guest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_runtime::{Observer, Runtime, Sandbox, SandboxSpec, Stdin, Stdout};
+use nesos_runtime::{
+    GuestEvent, Identity, Observer, PostError, Runtime, Sandbox, SandboxSpec, Stdin, Stdout, Uplink,
+};
 use nesos_types::cell::SandboxLaunch;
+use nesos_types::role::Role;
 use nesos_types::task::TaskReason;
 
 /// Starts guests.
@@ -22,6 +26,10 @@ pub(super) trait Guest: Clone + Send + Sync + 'static {
     fn kill(&self, kill: &Kill);
     /// Lets the guest use so many thousandths of a core from now on.
     fn set_cpu(&self, cpu_milli: u64);
+    /// Lets the guest use so many thousandths of a core and hold so many bytes of memory from now on.
+    fn set_limits(&self, cpu_milli: u64, mem_bytes: u64);
+    /// Puts an event into the guest's mailbox.
+    fn post(&self, event: GuestEvent) -> Result<(), PostError>;
     /// CPU time that the guest has used, in nanoseconds.
     fn cpu_ns(&self) -> u64;
 }
@@ -61,13 +69,26 @@ impl Guest for Sandbox {
         Self::set_cpu(self, cpu_milli);
     }
 
+    fn set_limits(&self, cpu_milli: u64, mem_bytes: u64) {
+        Self::set_limits(self, cpu_milli, mem_bytes);
+    }
+
+    fn post(&self, event: GuestEvent) -> Result<(), PostError> {
+        Self::post(self, event)
+    }
+
     fn cpu_ns(&self) -> u64 {
         Self::cpu_ns(self)
     }
 }
 
-/// What the runtime is to run for this launch.
-pub(super) fn spec(launch: SandboxLaunch, io: GuestIo) -> SandboxSpec {
+/// What the runtime is to run for this launch, in this role.
+pub(super) fn spec(
+    launch: SandboxLaunch,
+    role: &Role,
+    io: GuestIo,
+    uplink: Arc<dyn Uplink>,
+) -> SandboxSpec {
     SandboxSpec {
         framework: launch.key.framework,
         task: launch.task,
@@ -79,5 +100,11 @@ pub(super) fn spec(launch: SandboxLaunch, io: GuestIo) -> SandboxSpec {
         stderr: io.stderr,
         fuel_per_cpu_second: launch.fuel_per_cpu_second,
         determinism: None,
+        identity: Identity {
+            role: role.clone(),
+            agent: launch.agent,
+            hostname: launch.hostname,
+        },
+        uplink,
     }
 }

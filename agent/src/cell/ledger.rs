@@ -10,6 +10,8 @@ pub(super) struct Ledger {
     task: SharedTask,
     state: TaskState,
     newest: u32,
+    acknowledged: u32,
+    has_run: bool,
     unacknowledged: Vec<(u32, TaskStatus)>,
 }
 
@@ -20,6 +22,8 @@ impl Ledger {
             task,
             state: TaskState::Starting,
             newest: 0,
+            acknowledged: 0,
+            has_run: false,
             unacknowledged: Vec::new(),
         }
     }
@@ -39,12 +43,27 @@ impl Ledger {
         self.has_ended() && self.unacknowledged.is_empty()
     }
 
-    /// Numbers a status and keeps it. `None` if the task had ended before: nothing follows an end.
+    /// Whether it was said that the task runs.
+    pub(super) fn has_run(&self) -> bool {
+        self.has_run
+    }
+
+    /// How many statuses were made since the last one that is known to be safe.
+    pub(super) fn unacknowledged(&self) -> u32 {
+        self.newest - self.acknowledged
+    }
+
+    /// Numbers a status and keeps it, in place of one before it of the same state. `None` if the task had ended
+    /// before: nothing follows an end.
     pub(super) fn write(&mut self, key: &TaskKey, status: TaskStatus) -> Option<CellEvent> {
         if self.has_ended() {
             return None;
         }
+        let repeats = self.state == status.state;
+        self.unacknowledged
+            .pop_if(|(_, last)| repeats && last.state == status.state);
         self.state = status.state;
+        self.has_run |= status.state == TaskState::Running;
         self.newest += 1;
         self.unacknowledged.push((self.newest, status.clone()));
         Some(CellEvent::Update {
@@ -56,6 +75,7 @@ impl Ledger {
 
     /// Forgets the statuses up to this one.
     pub(super) fn acknowledge(&mut self, sequence: u32) {
+        self.acknowledged = self.acknowledged.max(sequence.min(self.newest));
         self.unacknowledged.retain(|(number, _)| *number > sequence);
     }
 

@@ -5,6 +5,7 @@
 //! Without an agent an empty cell goes after a short grace, one with sandboxes after a long one: an
 //! agent that comes back within it finds its tasks running.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -70,7 +71,7 @@ pub(super) async fn outlive<L: Launcher>(sandboxes: &Sandboxes<L>, graces: Grace
 }
 
 /// Ends what is left, and lets the agent hear of it.
-pub(super) async fn wind_up<L: Launcher>(sandboxes: &Sandboxes<L>, end: End) {
+pub(super) async fn wind_up<L: Launcher>(sandboxes: &Arc<Sandboxes<L>>, end: End) {
     info!(?end, "the cell ends");
     let message = match end {
         End::Retired | End::Idle => return,

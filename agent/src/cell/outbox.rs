@@ -2,9 +2,11 @@
 //!
 //! Nothing is kept here. What must not be lost is in the ledgers and is repeated on each connection.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nesos_api::v1;
+use nesos_runtime::MessageRefused;
 use nesos_types::cell::CellEvent;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +23,14 @@ struct State {
     current: Option<Connection>,
 }
 
+/// How many messages of guests may wait to be sent.
+const MAX_MESSAGES: usize = 1024;
+
 #[derive(Debug)]
 struct Connection {
     number: u64,
+    /// Messages of guests that wait to be sent.
+    messages: Arc<AtomicUsize>,
     events: mpsc::UnboundedSender<v1::CellEvent>,
     replaced: CancellationToken,
 }
@@ -35,6 +42,8 @@ pub(super) struct Session {
     pub(super) number: u64,
     /// What is to be sent.
     pub(super) events: mpsc::UnboundedReceiver<v1::CellEvent>,
+    /// How many of them are messages of guests; whoever takes one out counts down.
+    pub(super) messages: Arc<AtomicUsize>,
     /// Cancelled when a newer connection has taken over.
     pub(super) replaced: CancellationToken,
 }
@@ -52,8 +61,10 @@ impl Outbox {
             // The receiver is held right here.
             let _ = events.send((&event).into());
         }
+        let messages = Arc::<AtomicUsize>::default();
         let older = state.current.replace(Connection {
             number,
+            messages: messages.clone(),
             events,
             replaced: replaced.clone(),
         });
@@ -64,6 +75,7 @@ impl Outbox {
         Session {
             number,
             events: queue,
+            messages,
             replaced,
         }
     }
@@ -94,6 +106,19 @@ impl Outbox {
             // A closed queue is a connection that is about to be seen to end.
             let _ = connection.events.send(event);
         }
+    }
+
+    /// Sends a guest's message, if an agent is there and takes them as fast as they come.
+    pub(super) fn send_message(&self, event: &CellEvent) -> Result<(), MessageRefused> {
+        let state = self.lock();
+        let connection = state.current.as_ref().ok_or(MessageRefused::NoScheduler)?;
+        if connection.messages.load(Ordering::Relaxed) >= MAX_MESSAGES {
+            return Err(MessageRefused::Flooding);
+        }
+        connection.messages.fetch_add(1, Ordering::Relaxed);
+        // A closed queue is a connection that is about to be seen to end.
+        let _ = connection.events.send(event.into());
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

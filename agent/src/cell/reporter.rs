@@ -29,6 +29,7 @@ impl<L: Launcher> Observer for Reporter<L> {
     }
 
     fn exited(&mut self, exit: Exit) {
+        self.sandboxes.run_exited(&self.key, &exit);
         let mut status = self
             .sandboxes
             .status(&self.key, exit.state)

@@ -10,20 +10,23 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
-use nesos_runtime::Stdin;
+use nesos_runtime::{GuestEvent, MessageRefused, Stdin};
 use nesos_types::cell::{CellCommand, CellEvent, CpuSample, SandboxLaunch};
 use nesos_types::ids::TaskKey;
-use nesos_types::task::{StatusSource, Stdio, TaskReason, TaskState, TaskStatus};
+use nesos_types::role::Role;
+use nesos_types::task::{SharedTask, StatusSource, Stdio, TaskReason, TaskState, TaskStatus};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::directory;
+use super::executors::{Run, run_of};
 use super::launcher::{Guest, GuestIo, Kill, Launcher, spec};
 use super::ledger::Ledger;
 use super::measuring::Measuring;
 use super::outbox::{Outbox, Session};
 use super::reporter::Reporter;
+use super::uplink::{GuestUplink, Wants};
 use crate::clock::Clock;
 
 /// How long an attached task waits for its client.
@@ -36,10 +39,14 @@ const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 pub(super) struct Sandboxes<L: Launcher> {
     launcher: L,
     clock: Clock,
-    table: DashMap<TaskKey, Entry<L::Guest>>,
+    role: Role,
+    pub(super) table: DashMap<TaskKey, Entry<L::Guest>>,
+    /// Runs of executors that have not ended. No lock of the table is taken while one of these is held.
+    pub(super) runs: DashMap<TaskKey, Run<L::Guest>>,
+    pub(super) wants: Wants,
     /// How many have not ended.
     live: AtomicUsize,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     measuring: Measuring,
     /// The agent wants the cell to end when the last sandbox is gone.
     retiring: AtomicBool,
@@ -51,8 +58,8 @@ pub(super) struct Sandboxes<L: Launcher> {
     attachable: Notify,
 }
 
-struct Entry<G> {
-    ledger: Ledger,
+pub(super) struct Entry<G> {
+    pub(super) ledger: Ledger,
     stage: Stage<G>,
     /// What it may use in place of what its task accepted, for a guest that has yet to start.
     throttle: Option<u64>,
@@ -68,6 +75,11 @@ enum Stage<G> {
     Starting(Option<Kill>),
     /// With the launcher.
     Started(G),
+    /// In this run of an executor, which is ended if it does not obey a kill.
+    InExecutor {
+        run: TaskKey,
+        _force: Option<AbortOnDropHandle<()>>,
+    },
     /// Over; the ledger says how.
     Ended,
 }
@@ -89,11 +101,14 @@ pub(super) enum Seat {
 
 impl<L: Launcher> Sandboxes<L> {
     /// No sandboxes yet.
-    pub(super) fn new(launcher: L) -> Arc<Self> {
+    pub(super) fn new(launcher: L, role: Role) -> Arc<Self> {
         Arc::new(Self {
             launcher,
+            role,
             clock: Clock::start(),
             table: DashMap::new(),
+            runs: DashMap::new(),
+            wants: Wants::default(),
             live: AtomicUsize::new(0),
             outbox: Outbox::default(),
             measuring: Measuring::default(),
@@ -108,6 +123,11 @@ impl<L: Launcher> Sandboxes<L> {
     pub(super) fn on_command(self: &Arc<Self>, command: CellCommand) {
         match command {
             CellCommand::Launch(launch) => self.on_launch(launch),
+            CellCommand::Assign { key, task } => self.on_assign(&key, task),
+            CellCommand::Message { key, data } => self.on_message(&key, data),
+            CellCommand::BundleReady { request, compiled } => {
+                self.on_bundle_ready(request, compiled);
+            }
             CellCommand::Kill { key, grace } => self.kill(
                 &key,
                 Kill {
@@ -137,6 +157,9 @@ impl<L: Launcher> Sandboxes<L> {
         };
         self.live.fetch_add(1, Ordering::SeqCst);
         let ledger = Ledger::new(launch.task.clone());
+        if launch.task.run_of().is_some() {
+            self.runs.insert(key.clone(), Run::new(&launch.task));
+        }
         match launch.task.stdio {
             _ if self.closing.load(Ordering::SeqCst) => {
                 drop(slot.insert(Entry::new(ledger, Stage::Starting(None))));
@@ -154,6 +177,34 @@ impl<L: Launcher> Sandboxes<L> {
                 drop(slot.insert(Entry::new(ledger, stage)));
                 self.attachable.notify_waiters();
             }
+        }
+    }
+
+    /// A task for an executor.
+    fn on_assign(&self, key: &TaskKey, task: SharedTask) {
+        let Slot::Vacant(slot) = self.table.entry(key.clone()) else {
+            return;
+        };
+        self.live.fetch_add(1, Ordering::SeqCst);
+        let ledger = Ledger::new(task.clone());
+        let run = run_of(key, &task).unwrap_or_else(|| key.clone());
+        let stage = Stage::InExecutor {
+            run: run.clone(),
+            _force: None,
+        };
+        drop(slot.insert(Entry::new(ledger, stage)));
+        self.give_to_run(key, &run, task);
+    }
+
+    /// The scheduler writes to a guest. What it cannot hear is dropped.
+    fn on_message(&self, key: &TaskKey, data: Vec<u8>) {
+        let guest = self.table.get(key).and_then(|entry| match &entry.stage {
+            Stage::Started(guest) => Some(guest.clone()),
+            _ => None,
+        });
+        let posted = guest.map(|guest| guest.post(GuestEvent::Message(data.into())));
+        if let Some(Err(error)) = posted {
+            tracing::debug!(%key, %error, "a message was dropped");
         }
     }
 
@@ -211,7 +262,10 @@ impl<L: Launcher> Sandboxes<L> {
     pub(super) fn start(self: &Arc<Self>, launch: SandboxLaunch, io: GuestIo) {
         let key = launch.key.clone();
         let reporter = Reporter::new(self.clone(), key.clone());
-        let guest = self.launcher.launch(spec(launch, io), Box::new(reporter));
+        let uplink = Arc::new(GuestUplink::new(self.clone(), key.clone()));
+        let spec = spec(launch, &self.role, io, uplink);
+        let guest = self.launcher.launch(spec, Box::new(reporter));
+        self.run_started(&key, &guest);
         let kept = self.table.get_mut(&key).and_then(|mut entry| {
             let Stage::Starting(kept) = &mut entry.stage else {
                 return None;
@@ -228,7 +282,7 @@ impl<L: Launcher> Sandboxes<L> {
         }
     }
 
-    fn kill(&self, key: &TaskKey, kill: Kill) {
+    fn kill(self: &Arc<Self>, key: &TaskKey, kill: Kill) {
         let Some(mut entry) = self.table.get_mut(key) else {
             return;
         };
@@ -248,6 +302,11 @@ impl<L: Launcher> Sandboxes<L> {
                 );
                 self.report(key, status);
             }
+            Stage::InExecutor { run, .. } => {
+                let run = run.clone();
+                let force = Some(self.kill_in_run(key, &run, &kill));
+                entry.stage = Stage::InExecutor { run, _force: force };
+            }
             Stage::Ended => {}
         }
     }
@@ -259,7 +318,7 @@ impl<L: Launcher> Sandboxes<L> {
         match &entry.stage {
             Stage::Started(guest) => guest.set_cpu(cpu_milli),
             Stage::Waiting { .. } | Stage::Starting(_) => entry.throttle = Some(cpu_milli),
-            Stage::Ended => {}
+            Stage::InExecutor { .. } | Stage::Ended => {}
         }
     }
 
@@ -267,7 +326,8 @@ impl<L: Launcher> Sandboxes<L> {
     fn report_usage(&self) {
         let at = self.clock.now();
         let live = self.table.iter();
-        let live = live.filter(|entry| !entry.ledger.has_ended());
+        let live =
+            live.filter(|entry| !entry.ledger.has_ended() && entry.ledger.task().has_sandbox());
         let samples = live.map(|entry| CpuSample {
             key: entry.key().clone(),
             cpu_ns: entry.cpu_ns(),
@@ -285,6 +345,11 @@ impl<L: Launcher> Sandboxes<L> {
             drop(entry.remove());
             self.changed.notify_one();
         }
+    }
+
+    /// Passes a guest's message on, if an agent is there and not too many are on their way.
+    pub(super) fn send_message(&self, event: &CellEvent) -> Result<(), MessageRefused> {
+        self.outbox.send_message(event)
     }
 
     /// A status of this cell about a task, made now.
@@ -342,7 +407,8 @@ impl<L: Launcher> Sandboxes<L> {
         }
         let pid = std::process::id();
         let hello = CellEvent::Hello { pid, sandboxes };
-        std::iter::once(hello).chain(repeated).collect()
+        let said = std::iter::once(hello).chain(repeated);
+        said.chain(self.wants.repeat()).collect()
     }
 
     /// Takes note that a conversation has ended.
@@ -354,12 +420,12 @@ impl<L: Launcher> Sandboxes<L> {
     }
 
     /// Ends every sandbox and launches no more.
-    pub(super) fn close(&self, message: &'static str) -> Duration {
+    pub(super) fn close(self: &Arc<Self>, message: &'static str) -> Duration {
         self.closing.store(true, Ordering::SeqCst);
         let graces: Vec<(TaskKey, Duration)> = self
             .table
             .iter()
-            .filter(|entry| !entry.ledger.has_ended())
+            .filter(|entry| !entry.ledger.has_ended() && entry.ledger.task().has_sandbox())
             .map(|entry| {
                 let grace = entry.ledger.task().kill_grace;
                 (entry.key().clone(), grace.unwrap_or(DEFAULT_KILL_GRACE))
@@ -426,7 +492,10 @@ impl<G: Guest> Entry<G> {
     fn cpu_ns(&self) -> u64 {
         match &self.stage {
             Stage::Started(guest) => guest.cpu_ns(),
-            Stage::Waiting { .. } | Stage::Starting(_) | Stage::Ended => 0,
+            Stage::Waiting { .. }
+            | Stage::Starting(_)
+            | Stage::InExecutor { .. }
+            | Stage::Ended => 0,
         }
     }
 

@@ -1,7 +1,10 @@
 //! The cell's door: what its agent says, and the clients whose input and output the agent passes on.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use futures::Stream;
 use nesos_api::v1;
 use nesos_api::v1::cell_service_server::CellService;
 use nesos_types::cell::CellCommand;
@@ -26,10 +29,11 @@ impl<L: Launcher> AgentDoor<L> {
 }
 
 /// The conversation's events, a frame at a time.
-type EventFrames = futures::stream::Map<
-    Frames<v1::CellEvent, v1::CellEvents>,
-    fn(v1::CellEvents) -> Result<v1::CellEvents, Status>,
->;
+type EventFrames = Pin<Box<dyn Stream<Item = Result<v1::CellEvents, Status>> + Send>>;
+
+fn is_message(event: &v1::CellEvent) -> bool {
+    matches!(event.event, Some(v1::cell_event::Event::Message(_)))
+}
 
 #[tonic::async_trait]
 impl<L: Launcher> CellService for AgentDoor<L> {
@@ -48,7 +52,13 @@ impl<L: Launcher> CellService for AgentDoor<L> {
             session.replaced,
         ));
         let frames = Frames::new(session.events, |events| v1::CellEvents { events });
-        Ok(Response::new(futures::StreamExt::map(frames, Ok)))
+        let messages = session.messages;
+        let frames = futures::StreamExt::map(frames, move |frame| {
+            let sent = frame.events.iter().filter(|event| is_message(event));
+            messages.fetch_sub(sent.count(), Ordering::Relaxed);
+            Ok(frame)
+        });
+        Ok(Response::new(Box::pin(frames)))
     }
 }
 

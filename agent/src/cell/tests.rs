@@ -1,16 +1,21 @@
 //! The table of sandboxes, with guests that do as the test says.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nesos_api::v1;
-use nesos_runtime::{Exit, Observer, SandboxSpec, Stdin, Stdout};
+use nesos_runtime::{
+    Exit, GuestEvent, GuestUpdate, MAX_STATUS_BYTES, MessageRefused, Observer, PostError,
+    SandboxSpec, Stdin, Stdout, UpdateRefused, Uplink,
+};
 use nesos_types::bundle::Digest;
 use nesos_types::cell::{CellCommand, CellEvent, SandboxLaunch};
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
 use nesos_types::limits::Usage;
 use nesos_types::resources::Resources;
+use nesos_types::role::Role;
 use nesos_types::task::{Stdio, TaskInfo, TaskReason, TaskState};
 
 use super::launcher::{Guest, GuestIo, Kill, Launcher};
@@ -22,20 +27,44 @@ use super::sandboxes::{Sandboxes, Seat};
 #[derive(Clone, Default)]
 struct Stage {
     guests: Arc<Mutex<Vec<Actor>>>,
+    seen: Seen,
+}
+
+/// What guests were told.
+#[derive(Clone, Default)]
+struct Seen {
     kills: Arc<Mutex<Vec<(TaskId, Kill)>>>,
     rates: Arc<Mutex<Vec<(TaskId, u64)>>>,
+    limits: Arc<Mutex<Vec<(TaskId, u64, u64)>>>,
+    posted: Arc<Mutex<Vec<(TaskId, GuestEvent)>>>,
+    /// Whether mailboxes are full.
+    full: Arc<AtomicBool>,
 }
 
 struct Actor {
     task: TaskId,
     observer: Box<dyn Observer>,
+    uplink: Arc<dyn Uplink>,
 }
 
 #[derive(Clone)]
 struct Handle {
     task: TaskId,
-    kills: Arc<Mutex<Vec<(TaskId, Kill)>>>,
-    rates: Arc<Mutex<Vec<(TaskId, u64)>>>,
+    seen: Seen,
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Seen;
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
+}
+
+impl std::ops::Deref for Stage {
+    type Target = Seen;
+    fn deref(&self) -> &Seen {
+        &self.seen
+    }
 }
 
 impl Launcher for Stage {
@@ -45,12 +74,12 @@ impl Launcher for Stage {
         let actor = Actor {
             task: task.clone(),
             observer,
+            uplink: spec.uplink,
         };
         self.guests.lock().expect("not poisoned").push(actor);
         Handle {
             task,
-            kills: self.kills.clone(),
-            rates: self.rates.clone(),
+            seen: self.seen.clone(),
         }
     }
 }
@@ -64,6 +93,20 @@ impl Guest for Handle {
     fn set_cpu(&self, cpu_milli: u64) {
         let rate = (self.task.clone(), cpu_milli);
         self.rates.lock().expect("not poisoned").push(rate);
+    }
+
+    fn set_limits(&self, cpu_milli: u64, mem_bytes: u64) {
+        let limits = (self.task.clone(), cpu_milli, mem_bytes);
+        self.limits.lock().expect("not poisoned").push(limits);
+    }
+
+    fn post(&self, event: GuestEvent) -> Result<(), PostError> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(PostError::Full);
+        }
+        let posted = (self.task.clone(), event);
+        self.posted.lock().expect("not poisoned").push(posted);
+        Ok(())
     }
 
     fn cpu_ns(&self) -> u64 {
@@ -99,9 +142,12 @@ impl Stage {
     }
 }
 
+#[path = "tests/executors.rs"]
+mod executors;
+
 fn cell() -> (Stage, Arc<Sandboxes<Stage>>) {
     let stage = Stage::default();
-    (stage.clone(), Sandboxes::new(stage))
+    (stage.clone(), Sandboxes::new(stage, Role::default_role()))
 }
 
 fn key(task: &str) -> TaskKey {
@@ -122,6 +168,8 @@ fn launch(task: &str, stdio: Stdio) -> CellCommand {
         directory: PathBuf::from("/nowhere/sandbox"),
         volumes: Vec::new(),
         fuel_per_cpu_second: 0,
+        agent: None,
+        hostname: String::new(),
     }))
 }
 
@@ -169,6 +217,12 @@ fn heard(session: &mut Session) -> Vec<String> {
                     let reason = status.reason.map(|reason| format!(" {reason:?}"));
                     let reason = reason.unwrap_or_default();
                     format!("{} {sequence} {}{reason}", key.task, status.state)
+                }
+                CellEvent::Message { key, data } => {
+                    format!("{} says {}", key.task, String::from_utf8_lossy(&data))
+                }
+                CellEvent::BundleWanted { request, key, .. } => {
+                    format!("{} wants bundle #{request}", key.task)
                 }
                 CellEvent::Usage { samples, .. } => {
                     let mut used: Vec<String> = samples

@@ -98,7 +98,10 @@ impl TaskPlaces {
                 }
             }
             CellEvent::Update { key, status, .. } if status.state.is_terminal() => self.end(key),
-            CellEvent::Update { .. } | CellEvent::Usage { .. } => {}
+            CellEvent::Update { .. }
+            | CellEvent::Usage { .. }
+            | CellEvent::Message { .. }
+            | CellEvent::BundleWanted { .. } => {}
         }
     }
 
@@ -238,6 +241,8 @@ mod tests {
     fn launch(task: &str, directory: &Path) -> SandboxLaunch {
         let id: nesos_types::ids::TaskId = task.parse().expect("a task id");
         SandboxLaunch {
+            agent: None,
+            hostname: String::new(),
             key: TaskKey {
                 framework: FrameworkId(7),
                 task: id.clone(),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nesos_types::ids::TaskKey;
 use nesos_types::message::{AgentCommand, AgentEvent, AgentTask};
 use nesos_types::task::TaskInfo;
 
 use crate::common::{digests, texts, to_micros};
+use crate::executor::text;
 use crate::task::{kill_reason, reason_number, shared_tasks, state, state_number, wire_tasks};
 use crate::v1;
 use crate::wire_error::{WireError, all, parse, parse_optional, required};
@@ -26,11 +28,18 @@ impl From<&AgentCommand> for v1::AgentCommand {
             AgentCommand::Launch {
                 framework,
                 role,
+                signers,
                 tasks,
             } => Command::Launch(v1::LaunchTasks {
                 framework_id: framework.to_string(),
                 role: role.to_string(),
+                signers: signers.to_vec(),
                 tasks: wire_tasks(tasks),
+            }),
+            AgentCommand::Message { key, data } => Command::Message(wire_message(key, data)),
+            AgentCommand::Prewarm { bundle, repository } => Command::Prewarm(v1::Prewarm {
+                bundle: bundle.to_string(),
+                repository: text(repository.as_ref()),
             }),
             AgentCommand::Kill { key, grace, reason } => Command::Kill(v1::KillTask {
                 key: Some(key.into()),
@@ -76,7 +85,16 @@ impl TryFrom<v1::AgentCommand> for AgentCommand {
             Command::Launch(command) => Self::Launch {
                 framework: parse("framework_id", &command.framework_id)?,
                 role: parse("role", &command.role)?,
+                signers: command.signers.into(),
                 tasks: shared_tasks(command.tasks)?,
+            },
+            Command::Message(message) => {
+                let (key, data) = self::message(message)?;
+                Self::Message { key, data }
+            }
+            Command::Prewarm(command) => Self::Prewarm {
+                bundle: parse("bundle", &command.bundle)?,
+                repository: parse_optional("repository", &command.repository)?,
             },
             Command::Kill(command) => Self::Kill {
                 key: required("key", command.key)?.try_into()?,
@@ -122,6 +140,7 @@ impl From<&AgentEvent> for v1::AgentEvent {
             AgentEvent::Slack { cpu_milli } => Event::Slack(v1::Slack {
                 cpu_milli: *cpu_milli,
             }),
+            AgentEvent::Message { key, data } => Event::Message(wire_message(key, data)),
             AgentEvent::Pong => Event::Pong(v1::Pong {}),
             AgentEvent::Unregister => Event::Unregister(v1::Unregister {}),
         };
@@ -152,10 +171,25 @@ impl TryFrom<v1::AgentEvent> for AgentEvent {
             Event::Slack(event) => Self::Slack {
                 cpu_milli: event.cpu_milli,
             },
+            Event::Message(message) => {
+                let (key, data) = self::message(message)?;
+                Self::Message { key, data }
+            }
             Event::Pong(v1::Pong {}) => Self::Pong,
             Event::Unregister(v1::Unregister {}) => Self::Unregister,
         })
     }
+}
+
+fn wire_message(key: &TaskKey, data: &[u8]) -> v1::GuestMessage {
+    v1::GuestMessage {
+        key: Some(key.into()),
+        data: data.to_vec(),
+    }
+}
+
+fn message(wire: v1::GuestMessage) -> Result<(TaskKey, Vec<u8>), WireError> {
+    Ok((required("key", wire.key)?.try_into()?, wire.data))
 }
 
 impl From<&AgentTask> for v1::AgentTask {

@@ -8,13 +8,14 @@ use nesos_types::cell::{
     CellCommand, CellEvent, CpuSample, SandboxLaunch, SandboxReport, SandboxVolume,
 };
 use nesos_types::ids::TaskKey;
-use nesos_types::task::TaskInfo;
+use nesos_types::task::{SharedTask, TaskInfo};
 use nesos_types::time::Time;
 
 use crate::common::to_micros;
-use crate::task::{state, state_number};
+use crate::executor::text;
+use crate::task::{metering, metering_number, state, state_number};
 use crate::v1;
-use crate::wire_error::{WireError, all, parse, required};
+use crate::wire_error::{WireError, all, parse, parse_optional, required};
 
 impl From<&CellCommand> for v1::CellCommand {
     fn from(command: &CellCommand) -> Self {
@@ -38,6 +39,22 @@ impl From<&CellCommand> for v1::CellCommand {
             CellCommand::MeasureUsage { interval } => Command::MeasureUsage(v1::MeasureUsage {
                 interval_us: to_micros(*interval),
             }),
+            CellCommand::Assign { key, task } => Command::Assign(v1::AssignTask {
+                framework_id: key.framework.to_string(),
+                task: Some(task.as_ref().into()),
+            }),
+            CellCommand::Message { key, data } => Command::Message(wire_message(key, data)),
+            CellCommand::BundleReady { request, compiled } => {
+                use v1::bundle_ready::Compiled;
+                let compiled = match compiled {
+                    Ok(path) => Compiled::Path(path.to_string_lossy().into_owned()),
+                    Err(why) => Compiled::WhyNot(why.clone()),
+                };
+                Command::BundleReady(v1::BundleReady {
+                    request: *request,
+                    compiled: Some(compiled),
+                })
+            }
             CellCommand::Retire => Command::Retire(v1::Retire {}),
         };
         Self {
@@ -70,9 +87,50 @@ impl TryFrom<v1::CellCommand> for CellCommand {
             Command::MeasureUsage(command) => Self::MeasureUsage {
                 interval: Duration::from_micros(command.interval_us),
             },
+            Command::Assign(command) => {
+                let (key, task) = keyed_task(&command.framework_id, command.task)?;
+                Self::Assign { key, task }
+            }
+            Command::Message(message) => {
+                let (key, data) = self::message(message)?;
+                Self::Message { key, data }
+            }
+            Command::BundleReady(answer) => {
+                use v1::bundle_ready::Compiled;
+                let compiled = match required("compiled", answer.compiled)? {
+                    Compiled::Path(path) => Ok(PathBuf::from(path)),
+                    Compiled::WhyNot(why) => Err(why),
+                };
+                let request = answer.request;
+                Self::BundleReady { request, compiled }
+            }
             Command::Retire(v1::Retire {}) => Self::Retire,
         })
     }
+}
+
+fn wire_message(key: &TaskKey, data: &[u8]) -> v1::CellMessage {
+    v1::CellMessage {
+        key: Some(key.into()),
+        data: data.to_vec(),
+    }
+}
+
+fn message(wire: v1::CellMessage) -> Result<(TaskKey, Vec<u8>), WireError> {
+    Ok((required("key", wire.key)?.try_into()?, wire.data))
+}
+
+/// A task and what names it in the cluster.
+fn keyed_task(
+    framework: &str,
+    task: Option<v1::TaskInfo>,
+) -> Result<(TaskKey, SharedTask), WireError> {
+    let task = TaskInfo::try_from(required("task", task)?)?;
+    let key = TaskKey {
+        framework: parse("framework_id", framework)?,
+        task: task.id.clone(),
+    };
+    Ok((key, Arc::new(task)))
 }
 
 impl From<&SandboxLaunch> for v1::LaunchSandbox {
@@ -84,6 +142,8 @@ impl From<&SandboxLaunch> for v1::LaunchSandbox {
             directory: launch.directory.to_string_lossy().into_owned(),
             fuel_per_cpu_second: launch.fuel_per_cpu_second,
             volumes: launch.volumes.iter().map(wire_volume).collect(),
+            agent_id: text(launch.agent.as_ref()),
+            hostname: launch.hostname.clone(),
         }
     }
 }
@@ -109,13 +169,12 @@ fn volume(wire: v1::SandboxVolume) -> SandboxVolume {
 impl TryFrom<v1::LaunchSandbox> for SandboxLaunch {
     type Error = WireError;
     fn try_from(wire: v1::LaunchSandbox) -> Result<Self, WireError> {
-        let task = TaskInfo::try_from(required("task", wire.task)?)?;
+        let (key, task) = keyed_task(&wire.framework_id, wire.task)?;
         Ok(Self {
-            key: TaskKey {
-                framework: parse("framework_id", &wire.framework_id)?,
-                task: task.id.clone(),
-            },
-            task: Arc::new(task),
+            key,
+            task,
+            agent: parse_optional("agent_id", &wire.agent_id)?,
+            hostname: wire.hostname,
             compiled: PathBuf::from(wire.compiled_path),
             directory: PathBuf::from(wire.directory),
             fuel_per_cpu_second: wire.fuel_per_cpu_second,
@@ -128,6 +187,18 @@ impl From<&CellEvent> for v1::CellEvent {
     fn from(event: &CellEvent) -> Self {
         use v1::cell_event::Event;
         let event = match event {
+            CellEvent::Message { key, data } => Event::Message(wire_message(key, data)),
+            CellEvent::BundleWanted {
+                request,
+                key,
+                bundle,
+                metering,
+            } => Event::BundleWanted(v1::BundleWanted {
+                request: *request,
+                key: Some(key.into()),
+                bundle: bundle.to_string(),
+                metering: metering_number(*metering),
+            }),
             CellEvent::Hello { pid, sandboxes } => Event::Hello(v1::Hello {
                 pid: *pid,
                 sandboxes: sandboxes.iter().map(Into::into).collect(),
@@ -157,6 +228,16 @@ impl TryFrom<v1::CellEvent> for CellEvent {
         use v1::cell_event::Event;
         let event = wire.event.ok_or(WireError::UnknownMessage("CellEvent"))?;
         Ok(match event {
+            Event::Message(message) => {
+                let (key, data) = self::message(message)?;
+                Self::Message { key, data }
+            }
+            Event::BundleWanted(event) => Self::BundleWanted {
+                request: event.request,
+                key: required("key", event.key)?.try_into()?,
+                bundle: parse("bundle", &event.bundle)?,
+                metering: metering("metering", event.metering)?,
+            },
             Event::Hello(event) => Self::Hello {
                 pid: event.pid,
                 sandboxes: all(event.sandboxes)?,
@@ -212,13 +293,10 @@ impl From<&SandboxReport> for v1::SandboxReport {
 impl TryFrom<v1::SandboxReport> for SandboxReport {
     type Error = WireError;
     fn try_from(wire: v1::SandboxReport) -> Result<Self, WireError> {
-        let task = TaskInfo::try_from(required("task", wire.task)?)?;
+        let (key, task) = keyed_task(&wire.framework_id, wire.task)?;
         Ok(Self {
-            key: TaskKey {
-                framework: parse("framework_id", &wire.framework_id)?,
-                task: task.id.clone(),
-            },
-            task: Arc::new(task),
+            key,
+            task,
             state: state("state", wire.state)?,
         })
     }

@@ -9,7 +9,7 @@ use nesos_types::offer::Operation;
 use nesos_types::role::Role;
 
 use crate::common::{filters, texts, to_micros};
-use crate::task::{shared_tasks, wire_tasks};
+use crate::task::{reason, reason_number, shared_tasks, state, state_number, wire_tasks};
 use crate::v1;
 use crate::wire_error::{WireError, all, parse, parse_optional, required};
 
@@ -79,6 +79,20 @@ impl From<&SchedulerCall> for v1::SchedulerCall {
             SchedulerCall::Reconcile { tasks } => Call::Reconcile(v1::Reconcile {
                 tasks: tasks.iter().map(wire_reconcile).collect(),
             }),
+            SchedulerCall::Message { agent, to, data } => Call::Message(v1::MessageToGuest {
+                agent_id: agent.to_string(),
+                to: Some(to.into()),
+                data: data.clone(),
+            }),
+            SchedulerCall::ShutdownExecutor {
+                agent,
+                executor,
+                grace,
+            } => Call::ShutdownExecutor(v1::ShutdownExecutor {
+                agent_id: agent.to_string(),
+                executor_id: executor.to_string(),
+                grace_us: grace.map(to_micros),
+            }),
             SchedulerCall::Heartbeat => Call::Heartbeat(v1::Heartbeat {}),
         };
         Self { call: Some(call) }
@@ -147,6 +161,16 @@ impl TryFrom<v1::SchedulerCall> for SchedulerCall {
             Call::Reconcile(call) => Self::Reconcile {
                 tasks: call.tasks.iter().map(reconcile).collect::<Result<_, _>>()?,
             },
+            Call::Message(call) => Self::Message {
+                agent: parse("agent_id", &call.agent_id)?,
+                to: required("to", call.to)?.try_into()?,
+                data: call.data,
+            },
+            Call::ShutdownExecutor(call) => Self::ShutdownExecutor {
+                agent: parse("agent_id", &call.agent_id)?,
+                executor: parse("executor_id", &call.executor_id)?,
+                grace: call.grace_us.map(Duration::from_micros),
+            },
             Call::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
         })
     }
@@ -171,6 +195,8 @@ impl v1::SchedulerCall {
             Some(Call::Acknowledge(_)) => "Acknowledge",
             Some(Call::Reconcile(_)) => "Reconcile",
             Some(Call::Heartbeat(_)) => "Heartbeat",
+            Some(Call::Message(_)) => "Message",
+            Some(Call::ShutdownExecutor(_)) => "ShutdownExecutor",
         }
     }
 }
@@ -229,6 +255,24 @@ impl From<&SchedulerEvent> for v1::SchedulerEvent {
                 agent_id: agent.to_string(),
             }),
             SchedulerEvent::Refused(refusal) => Event::Refused(refusal.into()),
+            SchedulerEvent::Message { agent, from, data } => Event::Message(v1::MessageFromGuest {
+                agent_id: agent.to_string(),
+                from: Some(from.into()),
+                data: data.clone(),
+            }),
+            SchedulerEvent::ExecutorEnded {
+                agent,
+                executor,
+                state,
+                reason,
+                message,
+            } => Event::ExecutorEnded(v1::ExecutorEnded {
+                agent_id: agent.to_string(),
+                executor_id: executor.to_string(),
+                state: state_number(*state),
+                reason: reason.map(reason_number).unwrap_or_default(),
+                message: message.clone(),
+            }),
             SchedulerEvent::Heartbeat => Event::Heartbeat(v1::Heartbeat {}),
             SchedulerEvent::FrameworkUpdated => Event::FrameworkUpdated(v1::FrameworkUpdated {}),
         };
@@ -253,6 +297,18 @@ impl TryFrom<v1::SchedulerEvent> for SchedulerEvent {
             Event::Update(status) => Self::Update(status.try_into()?),
             Event::AgentLost(event) => Self::AgentLost(parse("agent_id", &event.agent_id)?),
             Event::Refused(refusal) => Self::Refused(refusal.try_into()?),
+            Event::Message(event) => Self::Message {
+                agent: parse("agent_id", &event.agent_id)?,
+                from: required("from", event.from)?.try_into()?,
+                data: event.data,
+            },
+            Event::ExecutorEnded(event) => Self::ExecutorEnded {
+                agent: parse("agent_id", &event.agent_id)?,
+                executor: parse("executor_id", &event.executor_id)?,
+                state: state("state", event.state)?,
+                reason: reason(event.reason)?,
+                message: event.message,
+            },
             Event::Heartbeat(v1::Heartbeat {}) => Self::Heartbeat,
             Event::FrameworkUpdated(v1::FrameworkUpdated {}) => Self::FrameworkUpdated,
         })

@@ -76,6 +76,7 @@ impl Roles {
 impl Set {
     async fn execute(self) -> Result<ExitCode, Failure> {
         let change = RoleChange {
+            signers: None,
             role: self.role,
             weight: self.weight,
             priority: self.priority,

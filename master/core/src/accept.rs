@@ -1,6 +1,7 @@
 //! Acceptance of offers: a fold of the operations over what was accepted. Each operation sees what the
 //! earlier ones have left; what the last one leaves is turned down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_types::ids::{AgentId, OfferId, TaskId};
@@ -8,13 +9,14 @@ use nesos_types::message::{AgentCommand, Refusal, SchedulerEvent};
 use nesos_types::offer::{Filters, Operation};
 use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
-use nesos_types::task::{SharedTask, TaskReason, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, TaskGroup, TaskReason, TaskState, TaskStatus};
 
 use crate::decision::{Decisions, Happening};
+use crate::executors::Draft;
 use crate::master::Master;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, OfferSlot};
 use crate::tasks::{Task, status_by_master};
-use crate::validate::{self, Invalid};
+use crate::validate::Invalid;
 use nesos_types::ids::TaskKey;
 
 /// Why nothing of an acceptance was done.
@@ -201,79 +203,55 @@ impl Master {
     }
 
     fn launch(&mut self, acceptance: &mut Acceptance, task: SharedTask, out: &mut Decisions) {
-        match self.validate(acceptance, &acceptance.remaining, 0, &task) {
-            Ok(rest) => {
-                acceptance.remaining = rest;
-                self.add_launched(acceptance, task, out);
-            }
-            Err(invalid) => self.tell_invalid(acceptance, &task.id, &invalid, out),
+        let id = task.id.clone();
+        let mut draft = Draft::new(&acceptance.remaining);
+        match self.draft(acceptance, &mut draft, task) {
+            Ok(()) => self.take_draft(acceptance, draft, out),
+            Err(invalid) => self.tell_invalid(acceptance, &id, &invalid, out),
         }
     }
 
+    /// All or none.
     fn launch_group(
         &mut self,
         acceptance: &mut Acceptance,
         tasks: Vec<SharedTask>,
         out: &mut Decisions,
     ) {
-        match self.validate_group(acceptance, &tasks) {
-            Ok(rest) => {
-                acceptance.remaining = rest;
-                for task in tasks {
-                    self.add_launched(acceptance, task, out);
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.clone()).collect();
+        let mut draft = Draft::new(&acceptance.remaining);
+        for (id, task) in ids.iter().zip(tasks) {
+            if let Err(invalid) = self.draft(acceptance, &mut draft, task) {
+                let invalid = invalid.in_group(id);
+                for id in &ids {
+                    self.tell_invalid(acceptance, id, &invalid, out);
                 }
+                return;
             }
-            Err((culprit, invalid)) => {
-                let invalid = Invalid {
-                    reason: invalid.reason,
-                    message: format!("task {culprit} of the group: {}", invalid.message),
-                };
-                for task in &tasks {
-                    self.tell_invalid(acceptance, &task.id, &invalid, out);
-                }
+        }
+        self.name_group(&mut draft, ids.len());
+        self.take_draft(acceptance, draft, out);
+    }
+
+    /// Tells the members of a group from those of others. A group of one is none.
+    fn name_group(&mut self, draft: &mut Draft, size: usize) {
+        if size < 2 {
+            return;
+        }
+        let id = self.ids.group();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        for task in &mut draft.tasks {
+            if task.run_of().is_none() {
+                Arc::make_mut(task).group = Some(TaskGroup { id, size });
             }
         }
     }
 
-    /// What a task leaves of the remainder, if it may run behind so many others of its group.
-    fn validate(
-        &self,
-        acceptance: &Acceptance,
-        remaining: &Resources,
-        before: usize,
-        task: &SharedTask,
-    ) -> Result<Resources, Invalid> {
-        let framework = &self.frameworks[acceptance.framework];
-        if framework.tasks.contains_key(&task.id) || framework.unreachable.contains_key(&task.id) {
-            return Err(Invalid::duplicate());
+    fn take_draft(&mut self, acceptance: &mut Acceptance, draft: Draft, out: &mut Decisions) {
+        acceptance.remaining = draft.remaining;
+        for task in draft.tasks {
+            self.add_launched(acceptance, task, out);
         }
-        let agent = &self.agents[acceptance.agent];
-        validate::task(task, &agent.info)?;
-        if agent.free_sandboxes() as usize <= before {
-            return Err(Invalid::no_sandbox(
-                agent.info.max_sandboxes.unwrap_or(u32::MAX),
-            ));
-        }
-        remaining
-            .checked_sub(&task.resources)
-            .ok_or_else(|| Invalid::too_large(&task.resources, remaining))
-    }
-
-    fn validate_group<'a>(
-        &self,
-        acceptance: &Acceptance,
-        tasks: &'a [SharedTask],
-    ) -> Result<Resources, (&'a TaskId, Invalid)> {
-        let mut remaining = acceptance.remaining.clone();
-        for (i, task) in tasks.iter().enumerate() {
-            if tasks[..i].iter().any(|earlier| earlier.id == task.id) {
-                return Err((&task.id, Invalid::duplicate()));
-            }
-            remaining = self
-                .validate(acceptance, &remaining, i, task)
-                .map_err(|invalid| (&task.id, invalid))?;
-        }
-        Ok(remaining)
     }
 
     fn tell_invalid(
@@ -297,7 +275,9 @@ impl Master {
 
     /// Takes a valid task in: its resources pass from the offer to it.
     fn add_launched(&mut self, acceptance: &mut Acceptance, task: SharedTask, out: &mut Decisions) {
-        self.stats.tasks_launched += 1;
+        let is_run = task.run_of().is_some();
+        self.stats.tasks_launched += u64::from(!is_run);
+        self.stats.runs_started += u64::from(is_run);
         let role = self.allocator.clients[acceptance.client].role.clone();
         let slot = self.tasks.insert(Task {
             info: SharedTask::clone(&task),
@@ -315,15 +295,18 @@ impl Master {
         let framework = &mut self.frameworks[acceptance.framework];
         framework.tasks.insert(task.id.clone(), slot);
         framework.bundles.note(task.bundle);
-        let agent = &mut self.agents[acceptance.agent];
-        agent.tasks.insert(slot);
-        agent.sandboxes += 1;
+        let framework_id = framework.id;
+        self.agents[acceptance.agent].enter(slot, acceptance.framework, &task);
         let client = &mut self.allocator.clients[acceptance.client];
         client.holdings += 1;
+        if is_run {
+            acceptance.launches.push(task);
+            return;
+        }
         let waits_for_nothing_more = client.wishes.satisfy(&task.resources);
         out.observed(Happening::TaskAdded {
             key: TaskKey {
-                framework: framework.id,
+                framework: framework_id,
                 task: task.id.clone(),
             },
             agent: self.agents[acceptance.agent].id,
@@ -348,6 +331,7 @@ impl Master {
         if let (Some(connection), false) = (self.agents[agent].connection(), launches.is_empty()) {
             let launch = AgentCommand::Launch {
                 framework: self.frameworks[framework].id,
+                signers: self.signers_of(&self.allocator.clients[client].role),
                 role: self.allocator.clients[client].role.clone(),
                 tasks: launches,
             };

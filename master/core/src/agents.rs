@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
-use nesos_types::ids::AgentId;
+use nesos_types::ids::{AgentId, ExecutorId};
 use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
+use nesos_types::task::TaskInfo;
 use nesos_types::time::Time;
 
 use crate::event::ConnectionId;
 use crate::preemption::Promise;
-use crate::table::{AgentSlot, ClientSlot, OfferSlot, Table, TaskSlot};
+use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, OfferSlot, Table, TaskSlot};
 
 mod liveness;
 mod registration;
@@ -57,6 +58,8 @@ pub(crate) struct Agent {
     /// Bundles that it has compiled, as far as it has said on this connection.
     pub(crate) compiled: BTreeSet<Digest>,
     pub(crate) tasks: BTreeSet<TaskSlot>,
+    /// Those of them that are runs of executors and have not ended.
+    pub(crate) runs: BTreeMap<(FrameworkSlot, ExecutorId), TaskSlot>,
     pub(crate) offers: Vec<OfferSlot>,
     /// How many of its tasks hold a sandbox.
     pub(crate) sandboxes: u32,
@@ -88,9 +91,30 @@ impl Agent {
             overcommitted: false,
             compiled: BTreeSet::new(),
             tasks: BTreeSet::new(),
+            runs: BTreeMap::new(),
             offers: Vec::new(),
             sandboxes: 0,
             promises: Vec::new(),
+        }
+    }
+
+    /// Takes in a task that has not ended.
+    pub(crate) fn enter(&mut self, slot: TaskSlot, framework: FrameworkSlot, task: &TaskInfo) {
+        self.tasks.insert(slot);
+        self.sandboxes += u32::from(task.has_sandbox());
+        if let Some(executor) = task.run_of() {
+            self.runs.insert((framework, executor.clone()), slot);
+        }
+    }
+
+    /// A task has ended, and holds nothing any more.
+    pub(crate) fn leave(&mut self, slot: TaskSlot, framework: FrameworkSlot, task: &TaskInfo) {
+        self.sandboxes -= u32::from(task.has_sandbox());
+        if let Some(executor) = task.run_of() {
+            let key = (framework, executor.clone());
+            if self.runs.get(&key) == Some(&slot) {
+                self.runs.remove(&key);
+            }
         }
     }
 

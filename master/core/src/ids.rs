@@ -1,6 +1,6 @@
 //! Unguessable ids, drawn from the stream of the seed that the master was given.
 
-use nesos_types::ids::{AgentId, FrameworkId, OfferId};
+use nesos_types::ids::{AgentId, FrameworkId, GroupId, OfferId, RunId};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
@@ -25,6 +25,14 @@ impl IdSource {
 
     pub(crate) fn agent(&mut self) -> AgentId {
         AgentId(self.draw())
+    }
+
+    pub(crate) fn run(&mut self) -> RunId {
+        RunId(self.draw())
+    }
+
+    pub(crate) fn group(&mut self) -> GroupId {
+        GroupId(self.draw())
     }
 
     /// Offers never outlive the master, so their ids carry their slot and are found without a search.

@@ -103,6 +103,14 @@ impl Master {
                 assert_eq!(client.role, task.role);
             }
         }
+        for (_, agent) in self.agents.iter() {
+            let runs = agent.tasks.iter().filter_map(|slot| {
+                let task = &self.tasks[*slot];
+                let executor = task.info.run_of().filter(|_| task.holds())?;
+                Some(((task.framework, executor.clone()), *slot))
+            });
+            assert_eq!(agent.runs, runs.collect(), "runs of executors");
+        }
         let by_framework: usize = self.frameworks.iter().map(|(_, f)| f.tasks.len()).sum();
         let by_agent: usize = self.agents.iter().map(|(_, agent)| agent.tasks.len()).sum();
         assert_eq!(by_framework, self.tasks.len());
@@ -156,7 +164,8 @@ impl Master {
     fn check_books(&self, slot: AgentSlot) {
         let agent = &self.agents[slot];
         let tasks = agent.tasks.iter().map(|task| &self.tasks[*task]);
-        let sandboxes = tasks.filter(|task| task.holds()).count();
+        let sandboxes = tasks.filter(|task| task.holds() && task.info.has_sandbox());
+        let sandboxes = sandboxes.count();
         assert_eq!(agent.sandboxes as usize, sandboxes, "sandboxes are counted");
         if agent.overcommitted {
             assert!(

@@ -14,6 +14,7 @@ pub mod config;
 mod deadlines;
 pub mod decision;
 pub mod event;
+mod executors;
 pub mod explain;
 mod frameworks;
 mod ids;

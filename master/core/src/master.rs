@@ -226,6 +226,14 @@ impl Master {
                 update,
             } => self.on_acknowledge(framework, agent, task, update, out),
             SchedulerCall::Reconcile { tasks } => self.on_reconcile(framework, &tasks, out),
+            SchedulerCall::Message { agent, to, data } => {
+                self.on_message(framework, agent, &to, data, out);
+            }
+            SchedulerCall::ShutdownExecutor {
+                agent,
+                executor,
+                grace,
+            } => self.on_shutdown_executor(framework, agent, &executor, grace, out),
             SchedulerCall::Subscribe { .. } | SchedulerCall::Heartbeat => {}
         }
     }
@@ -261,6 +269,7 @@ impl Master {
                 self.agents[agent].note_compiled(compiled, &dropped);
             }
             AgentEvent::Slack { cpu_milli } => self.on_slack(agent, cpu_milli, out),
+            AgentEvent::Message { key, data } => self.on_guest_message(agent, &key, data, out),
             AgentEvent::Pong => {}
             AgentEvent::Unregister => self.on_unregister(agent, out),
         }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::TaskReason;
+use nesos_types::task::{TaskInfo, TaskReason};
 use nesos_types::time::Time;
 
 use crate::agents::Link;
@@ -19,7 +19,7 @@ use crate::allocator::Client;
 use crate::config::Preemption;
 use crate::decision::Decisions;
 use crate::master::Master;
-use crate::table::{AgentSlot, ClientSlot, TaskSlot};
+use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, TaskSlot};
 use crate::tasks::Task;
 use crate::tasks::kill::Kill;
 
@@ -178,7 +178,10 @@ impl Master {
         let mut tasks: Vec<_> = tasks
             .filter(|slot| {
                 let task = &self.tasks[*slot];
-                task.holds() && (task.is_ending() || lower.contains_key(&task.client))
+                // A run goes only when no task is in it.
+                let may_end = lower.contains_key(&task.client)
+                    && (task.info.run_of().is_none() || !self.is_busy(*slot));
+                task.holds() && (task.is_ending() || may_end)
             })
             .collect();
         tasks.sort_by_key(|slot| {
@@ -290,8 +293,14 @@ impl Master {
     }
 
     /// A task holds nothing of its agent any more, and its resources are about to be free.
-    pub(crate) fn let_go(&mut self, agent: AgentSlot, task: TaskSlot) {
-        self.agents[agent].sandboxes -= 1;
+    pub(crate) fn let_go(
+        &mut self,
+        agent: AgentSlot,
+        task: TaskSlot,
+        framework: FrameworkSlot,
+        info: &TaskInfo,
+    ) {
+        self.agents[agent].leave(task, framework, info);
         self.keep_promises(agent, task);
     }
 

@@ -19,7 +19,9 @@ impl Master {
         out: &mut Decisions,
     ) {
         if tasks.is_empty() {
-            let all: Vec<_> = self.frameworks[framework].tasks.values().copied().collect();
+            let all = self.frameworks[framework].tasks.values().copied();
+            let is_run = |slot: &TaskSlot| self.tasks[*slot].info.run_of().is_some();
+            let all: Vec<_> = all.filter(|slot| !is_run(slot)).collect();
             for slot in all {
                 self.answer_known(slot, out);
             }

@@ -2,6 +2,7 @@
 //! kept in the registry. A request changes all that it names or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use nesos_types::resources::{Amounts, Scalar};
 use nesos_types::role::{Role, RoleChange, RoleRefusal, RoleSettings};
@@ -17,6 +18,21 @@ impl Master {
     pub(crate) fn role_settings(&self, role: &Role) -> RoleSettings {
         let decided = self.registry.roles().get(role).cloned();
         decided.unwrap_or_else(|| self.config.role_settings(role))
+    }
+
+    /// Whose signature bundles of this role must have: what is decided of it, or of the nearest role above it
+    /// of which something is.
+    pub(crate) fn signers_of(&self, role: &Role) -> Arc<[String]> {
+        let decided = self.registry.roles();
+        let mut above = Some(role.clone());
+        while let Some(role) = above {
+            let signers = decided.get(&role).map(|settings| &settings.signers);
+            if let Some(signers) = signers.filter(|signers| !signers.is_empty()) {
+                return signers.clone().into();
+            }
+            above = role.parent();
+        }
+        Arc::default()
     }
 
     /// An operator changes roles.

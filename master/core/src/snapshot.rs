@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use nesos_types::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
 use nesos_types::limits::Usage;
 use nesos_types::resources::Resources;
 use nesos_types::role::{Role, RoleSettings};
@@ -104,6 +104,8 @@ pub struct FrameworkView {
     pub offered: Resources,
     /// Its tasks, by id: live ones, and ended ones until they are acknowledged.
     pub tasks: Vec<TaskView>,
+    /// Runs of its executors that have not ended, by executor and agent.
+    pub executors: Vec<ExecutorView>,
     /// Its tasks on unreachable agents, by id.
     pub unreachable_tasks: Vec<TaskView>,
     /// Its ended tasks, oldest first, as far as they are remembered.
@@ -137,6 +139,27 @@ pub struct TaskView {
     pub since: Time,
     /// When its state last changed.
     pub updated_at: Time,
+}
+
+/// A run of an executor as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExecutorView {
+    /// The executor.
+    pub executor: ExecutorId,
+    /// Its agent.
+    pub agent: AgentId,
+    /// Which run of it this is.
+    pub run: TaskId,
+    /// The role that its resources are allocated to.
+    pub role: Role,
+    /// The task that it is to its agent.
+    pub info: SharedTask,
+    /// Its latest state.
+    pub state: TaskState,
+    /// How many tasks are in it that have not ended.
+    pub tasks: usize,
+    /// When it was started, or brought back.
+    pub since: Time,
 }
 
 /// A role as operators see it.

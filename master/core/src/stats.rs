@@ -36,6 +36,12 @@ pub struct Stats {
     pub updates_held_back: u64,
     /// Acknowledgements passed on to agents.
     pub acknowledgements: u64,
+    /// Runs of executors that were started.
+    pub runs_started: u64,
+    /// Messages passed on between schedulers and guests.
+    pub messages: u64,
+    /// Messages that could not be delivered.
+    pub messages_dropped: u64,
     /// Tasks that were told to end for a demand of higher priority.
     pub tasks_preempted: u64,
     /// Turns that policy plug-ins were asked for.

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use nesos_types::agent::AgentInfo;
 use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::{ExecutorId, TaskId};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::offer::Demand;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{Mount, TaskInfo, TaskReason, TaskState};
+use nesos_types::service::Probe;
+use nesos_types::task::{Mount, Stdio, TaskInfo, TaskReason, TaskState};
+
+use crate::executors;
 
 /// The longest grace that a killed guest may ask for.
 const MAX_KILL_GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -41,6 +45,36 @@ impl Invalid {
         Self::new("a live or unreachable task of this framework has the same id")
     }
 
+    pub(crate) fn in_group(self, culprit: &TaskId) -> Self {
+        let message = format!("task {culprit} of the group: {}", self.message);
+        Self { message, ..self }
+    }
+
+    pub(crate) fn of_executor(self, executor: &ExecutorId) -> Self {
+        let message = format!("executor {executor}: {}", self.message);
+        Self { message, ..self }
+    }
+
+    pub(crate) fn executor_differs(executor: &ExecutorId) -> Self {
+        Self::new(format!(
+            "executor {executor} runs on the agent already, and is described otherwise; describe it as before, or use another id"
+        ))
+    }
+
+    pub(crate) fn executor_of_role(executor: &ExecutorId, role: &Role) -> Self {
+        Self::new(format!(
+            "executor {executor} runs on the agent already, in role {role}; use another id in this role"
+        ))
+    }
+
+    /// Another run can be started once this one is over.
+    pub(crate) fn executor_ending(executor: &ExecutorId) -> Self {
+        Self {
+            reason: TaskReason::ExecutorTerminated,
+            message: format!("executor {executor} is ending on this agent"),
+        }
+    }
+
     /// The agent can hold no further sandbox. Whoever was offered it could not know.
     pub(crate) fn no_sandbox(most: u32) -> Self {
         Self {
@@ -52,7 +86,7 @@ impl Invalid {
     /// What becomes of the task: it may be tried again where it was not itself at fault.
     pub(crate) fn state(&self) -> TaskState {
         match self.reason {
-            TaskReason::ResourcesUnknown => TaskState::Dropped,
+            TaskReason::ResourcesUnknown | TaskReason::ExecutorTerminated => TaskState::Dropped,
             _ => TaskState::Error,
         }
     }
@@ -64,6 +98,44 @@ impl Invalid {
     }
 }
 
+/// Checks what a framework may choose at all: some of a task is the master's to say.
+pub(crate) fn chosen(task: &TaskInfo) -> Result<(), Invalid> {
+    if executors::as_run(&task.id).is_some() {
+        return Err(Invalid::new(format!(
+            "ids that look like {} are the master's to give",
+            task.id
+        )));
+    }
+    if task.run_of().is_some() || task.run().is_some() || task.group.is_some() {
+        return Err(Invalid::new(
+            "run_of, run_id and group are the master's to say; leave them empty",
+        ));
+    }
+    if task.has_sandbox() {
+        return Ok(());
+    }
+    if task.resources.revocable_cpu_milli() > 0 {
+        return Err(Invalid::new(
+            "a task in an executor cannot be slowed down by itself, so it cannot have revocable CPU",
+        ));
+    }
+    let own = TaskInfo {
+        limits: Limits::default(),
+        stdio: Stdio::Retained,
+        mounts: Vec::new(),
+        volumes: Vec::new(),
+        service: None,
+        health: None,
+        ..task.clone()
+    };
+    if own == *task {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        "a task in an executor has no sandbox of its own: no limits but its resources, no attached output, no mounts, volumes, service or health check; set limits on the executor",
+    ))
+}
+
 /// Checks what does not depend on what is left of the offer.
 pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
     resources(&task.resources)?;
@@ -71,6 +143,8 @@ pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
     words(task)?;
     mounts(&task.mounts, agent)?;
     volumes(task)?;
+    ports(task)?;
+    health(task)?;
     match task.kill_grace {
         Some(grace) if grace > MAX_KILL_GRACE => {
             Err(Invalid::new("kill_grace is longer than 24 hours"))
@@ -166,6 +240,60 @@ fn volumes(task: &TaskInfo) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+/// A service listens where the task has a port.
+fn ports(task: &TaskInfo) -> Result<(), Invalid> {
+    let Some(service) = &task.service else {
+        return Ok(());
+    };
+    if service.concurrency == 0 || service.requests_per_instance == 0 {
+        return Err(Invalid::new(
+            "service: concurrency and requests_per_instance are one at the least",
+        ));
+    }
+    let port = u64::from(service.port);
+    let resources = task.resources.flattened();
+    let mut ranges = resources.ranges();
+    let has = ranges.any(|(name, ports)| {
+        let mut ports = ports.as_slice().iter();
+        &**name == PORTS && ports.any(|(low, high)| (*low..=*high).contains(&port))
+    });
+    if has {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "service: port {port} is not among the task's resources; accept it with {PORTS}:[{port}-{port}]"
+    )))
+}
+
+/// The range of resources that ports are.
+const PORTS: &str = "ports";
+
+fn health(task: &TaskInfo) -> Result<(), Invalid> {
+    let Some(check) = &task.health else {
+        return Ok(());
+    };
+    if check.failures == 0 {
+        return Err(Invalid::new(
+            "health: failures is zero; the task would never run",
+        ));
+    }
+    if check.timeout.is_zero() || check.interval.is_zero() {
+        return Err(Invalid::new(
+            "health: timeout and interval are more than zero",
+        ));
+    }
+    match &check.probe {
+        Probe::Http { path, .. }
+            if !path.starts_with('/') || path.contains(char::is_whitespace) =>
+        {
+            Err(Invalid::new(format!(
+                "health: {path:?} is not a path such as /health"
+            )))
+        }
+        Probe::Http { .. } | Probe::Tcp { .. } | Probe::Call => Ok(()),
+    }
 }
 
 /// What is wrong with what an agent says that its configuration gives it.

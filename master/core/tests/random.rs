@@ -495,6 +495,7 @@ impl World {
                     weight: Weight::from_milli(weight * 1000),
                     priority: Some(priority),
                     guarantee: Some(guarantee.map(amounts).unwrap_or_default()),
+                    signers: None,
                     limit: Some(limit.map(amounts).unwrap_or_default()),
                 };
                 self.change_role(change, force);

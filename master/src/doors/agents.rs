@@ -4,6 +4,7 @@ use nesos_api::v1;
 use nesos_api::v1::agent_service_server::AgentService;
 use nesos_master_core::ConnectionId;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal};
+use nesos_types::task::SharedTask;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::conversation::{Inward, Speaker, converse};
@@ -50,6 +51,7 @@ impl Inward for AgentEvent {
             Some(Event::Update(_)) => "Update",
             Some(Event::Bundles(_)) => "Bundles",
             Some(Event::Slack(_)) => "Slack",
+            Some(Event::Message(_)) => "Message",
             Some(Event::Pong(_)) => "Pong",
             Some(Event::Unregister(_)) => "Unregister",
         }
@@ -93,14 +95,68 @@ impl Outward for AgentCommand {
             Self::Launch {
                 framework,
                 role,
+                signers,
                 tasks,
-            } => split_half(tasks).map(|tasks| Self::Launch {
+            } => split_between_groups(tasks).map(|tasks| Self::Launch {
                 framework: *framework,
                 role: role.clone(),
+                signers: signers.clone(),
                 tasks,
             }),
             Self::Reconcile(keys) => split_half(keys).map(Self::Reconcile),
             _ => None,
+        }
+    }
+}
+
+/// Splits off the second half of a list of launches, or about that: the tasks of a group stay together.
+fn split_between_groups(tasks: &mut Vec<SharedTask>) -> Option<Vec<SharedTask>> {
+    let group = |at: usize| tasks[at].group.as_ref().map(|group| group.id);
+    let may_split = |at: &usize| group(*at).is_none() || group(*at) != group(at - 1);
+    let half = tasks.len() / 2;
+    let behind = (half.max(1)..tasks.len()).find(may_split);
+    let at = behind.or_else(|| (1..half).rev().find(may_split))?;
+    Some(tasks.split_off(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use nesos_types::bundle::Digest;
+    use nesos_types::ids::GroupId;
+    use nesos_types::resources::Resources;
+    use nesos_types::task::{TaskGroup, TaskInfo};
+
+    use super::*;
+
+    fn tasks(groups: &[u128]) -> Vec<SharedTask> {
+        let tasks = groups.iter().enumerate().map(|(i, group)| {
+            let id = format!("t-{i}").parse().expect("a task id");
+            let mut task = TaskInfo::new(id, Digest([1; 32]), Resources::new(1000, 1 << 20));
+            task.group = (*group > 0).then(|| TaskGroup {
+                id: GroupId(*group),
+                size: 2,
+            });
+            SharedTask::new(task)
+        });
+        tasks.collect()
+    }
+
+    #[test]
+    fn launches_are_split_between_groups() {
+        for (groups, left) in [
+            (&[0, 0, 0, 0][..], Some(2)),
+            (&[0, 0], Some(1)),
+            (&[0, 7, 7, 0], Some(3)),
+            (&[0, 7, 7, 7], Some(1)),
+            (&[7, 7, 8, 8], Some(2)),
+            (&[7, 7, 7], None),
+            (&[0], None),
+        ] {
+            let mut list = tasks(groups);
+            let split = split_between_groups(&mut list);
+            assert_eq!(split.as_ref().map(|_| list.len()), left, "{groups:?}");
+            let rest = split.map_or(0, |rest| rest.len());
+            assert_eq!(list.len() + rest, groups.len(), "nothing is lost");
         }
     }
 }

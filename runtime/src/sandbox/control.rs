@@ -9,6 +9,10 @@ use nesos_types::task::TaskReason;
 use tokio::task::AbortHandle;
 
 use crate::cpu::{Bucket, Job, Meter};
+use crate::ledger::Ledger;
+use crate::mailbox::{Audience, Mailbox};
+
+use super::family::Family;
 
 /// Why a sandbox is to end before its guest does.
 #[derive(Clone, Debug)]
@@ -25,6 +29,14 @@ pub(crate) struct Control {
     pub(crate) meter: Arc<Meter>,
     /// What a guest on threads of its own pays from; another's bucket is in the queue.
     pub(crate) own_bucket: Arc<Mutex<Bucket>>,
+    /// The memory that all of this sandbox draws on.
+    pub(crate) ledger: Arc<Ledger>,
+    /// What waits for the guest.
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// An executor's children, and how the CPU is parted among them.
+    pub(crate) family: Family,
+    /// The data that the guest wants in its last status.
+    result: Mutex<Vec<u8>>,
     job: OnceLock<Arc<Job>>,
     started: OnceLock<Instant>,
     /// Wall-clock time from start to end; zero while it runs.
@@ -45,10 +57,16 @@ struct Orders {
 }
 
 impl Control {
-    pub(crate) fn new(io: tokio::runtime::Handle, cpu_milli: u64) -> Self {
+    pub(crate) fn new(io: tokio::runtime::Handle, cpu_milli: u64, mem_bytes: u64) -> Self {
         let bucket = Bucket::new(cpu_milli, Instant::now());
+        let meter = Arc::<Meter>::default();
+        let ledger = Arc::new(Ledger::new(mem_bytes, meter.clone()));
         Self {
-            meter: Arc::default(),
+            meter,
+            mailbox: Arc::new(Mailbox::new(ledger.clone())),
+            ledger,
+            family: Family::new(cpu_milli),
+            result: Mutex::default(),
             own_bucket: Arc::new(Mutex::new(bucket)),
             job: OnceLock::new(),
             started: OnceLock::new(),
@@ -67,8 +85,14 @@ impl Control {
         }
     }
 
-    /// Lets the guest use so much CPU from now on, wherever its bucket is.
+    /// Lets the guest use so much CPU from now on, its children included.
     pub(crate) fn set_cpu(&self, cpu_milli: u64) {
+        let own = self.family.set_total(cpu_milli);
+        self.set_own_cpu(own);
+    }
+
+    /// Lets the guest itself use so much CPU from now on, wherever its bucket is.
+    pub(crate) fn set_own_cpu(&self, cpu_milli: u64) {
         let own = self.own_bucket.lock();
         own.unwrap_or_else(PoisonError::into_inner)
             .set_rate(cpu_milli, Instant::now());
@@ -85,12 +109,23 @@ impl Control {
         let message = message.to_owned();
         orders.order.get_or_insert(Order::Kill { reason, message });
         if orders.hears && !grace.is_zero() {
+            self.mailbox.request_stop(Instant::now() + grace);
             let dropped = self.drop_after(grace);
             orders.timers.push(dropped);
         } else {
             drop(orders);
             self.drop_guest();
         }
+    }
+
+    /// The handle of the runtime that serves timers and I/O.
+    pub(crate) fn io(&self) -> &tokio::runtime::Handle {
+        &self.io
+    }
+
+    /// When the guest started.
+    pub(crate) fn started(&self) -> Option<Instant> {
+        self.started.get().copied()
     }
 
     /// The guest starts now. Says no if it is not to start any more.
@@ -115,6 +150,7 @@ impl Control {
 
     /// The sandbox is over; returns why somebody wanted that, if so.
     pub(crate) fn finish(&self) -> Option<Order> {
+        self.mailbox.open(Audience::Over);
         let mut orders = self.orders();
         orders.over = true;
         orders.timers.drain(..).for_each(|timer| timer.abort());
@@ -135,6 +171,25 @@ impl Control {
         self.drop_now.load(Ordering::Acquire)
     }
 
+    /// CPU time that the guest and its children have used, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> u64 {
+        self.meter.cpu_ns.load(Ordering::Relaxed) + self.family.cpu_ns()
+    }
+
+    /// Sets the data of the last status.
+    pub(crate) fn set_result(&self, data: Vec<u8>) {
+        *self.result() = data;
+    }
+
+    /// The data of the last status.
+    pub(crate) fn take_result(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.result())
+    }
+
+    fn result(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let wall_ns = match (
             self.final_wall_ns.load(Ordering::Relaxed),
@@ -144,7 +199,7 @@ impl Control {
             (wall_ns, _) => wall_ns,
         };
         Usage {
-            cpu_ns: self.meter.cpu_ns.load(Ordering::Relaxed),
+            cpu_ns: self.cpu_ns(),
             wall_ns,
             fuel: self.meter.fuel.load(Ordering::Relaxed),
             peak_memory_bytes: self.meter.peak_memory_bytes.load(Ordering::Relaxed),
@@ -162,7 +217,8 @@ impl Control {
         timer.abort_handle()
     }
 
-    fn drop_guest(&self) {
+    /// Drops the guest as soon as may be.
+    pub(crate) fn drop_guest(&self) {
         self.drop_now.store(true, Ordering::Release);
         if let Some(job) = self.job.get() {
             job.hurry();

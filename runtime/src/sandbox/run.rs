@@ -133,10 +133,7 @@ async fn live<C: Command>(
 ) -> Result<Exit, Box<Exit>> {
     let guest = Guest {
         world: command.make_world(wasi).map_err(no_world)?,
-        memory: MemoryAccount::new(
-            launch.task.sandbox_resources().mem_bytes,
-            launch.control.meter.clone(),
-        ),
+        memory: MemoryAccount::new(launch.control.ledger.clone()),
         meter: launch.control.meter.clone(),
         fuel: 0,
     };
@@ -315,6 +312,7 @@ impl Report {
             }
             _ => {}
         }
+        exit.data = self.control.take_result();
         if self.control.has_started() {
             exit.usage = self.control.usage();
             exit.usage.cpu_ns += this_quantum_ns();

@@ -11,6 +11,7 @@ use nesos_types::task::{TaskInfo, TaskState};
 use super::*;
 use crate::compile::compile;
 use crate::runtime::{Runtime, RuntimeConfig};
+use crate::uplink::NoUplink;
 
 /// A runtime, and a directory for what it runs.
 struct Bench {
@@ -101,6 +102,8 @@ impl Bench {
             stderr: Stdout::Null,
             fuel_per_cpu_second: 1_000_000_000,
             determinism: None,
+            identity: Identity::default(),
+            uplink: Arc::new(NoUplink),
         };
         let (sender, events) = mpsc::channel();
         let sandbox = self.runtime.launch(spec, Box::new(Channel(sender)));

@@ -6,7 +6,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result, bail};
 use nesos_runtime::{
-    Exit, Observer, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin, Stdout, compile,
+    Exit, Identity, NoUplink, Observer, Runtime, RuntimeConfig, Sandbox, SandboxSpec, Stdin,
+    Stdout, compile,
 };
 use nesos_types::bundle::Digest;
 use nesos_types::ids::FrameworkId;
@@ -123,6 +124,8 @@ impl Cell {
             stderr: Stdout::Null,
             fuel_per_cpu_second: 1_000_000_000,
             determinism: None,
+            identity: Identity::default(),
+            uplink: Arc::new(NoUplink),
         })
     }
 

@@ -9,8 +9,10 @@ use nesos_agent_core::checkpoint::{Change, Checkpoint, Record, RecordKey, Recove
 use nesos_agent_core::{Agent, AgentConfig, BundleKey, CellId, Decisions, Event};
 use nesos_master_core::ConnectionId;
 use nesos_types::cell::{CellEvent, SandboxLaunch, SandboxReport};
-use nesos_types::ids::TaskKey;
-use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
+use nesos_types::ids::{TaskId, TaskKey};
+use nesos_types::task::{
+    SharedTask, StatusSource, TaskReason, TaskState, TaskStatus, end_in_executor,
+};
 use nesos_types::time::Time;
 
 /// What happens on a host by itself. Numbers tell what it was meant for: a process that is gone by
@@ -231,11 +233,50 @@ impl Host {
             owed: Vec::new(),
         };
         process.sandboxes.insert(launch.key.clone(), sandbox);
-        let event = self.pass_into(cell, &launch.key, TaskState::Running, now)?;
+        let event = self.pass_into(cell, &launch.key, TaskState::Running, None, now)?;
         Some((run, event))
     }
 
-    /// A guest ends, if it is still that one and still runs. Answers what the agent hears of it.
+    /// A task is given to an executor. If that is over so is the task. Answers as [`Self::launch`] does.
+    pub(crate) fn assign(
+        &mut self,
+        cell: CellId,
+        key: TaskKey,
+        task: SharedTask,
+        now: Time,
+    ) -> Option<(u64, Event)> {
+        self.runs += 1;
+        let run = self.runs;
+        let process = self.cells.get_mut(&cell)?;
+        if process.sandboxes.contains_key(&key) {
+            return None;
+        }
+        let executor = task.run().map(|run| TaskKey {
+            framework: key.framework,
+            task: run.into(),
+        });
+        let executor = executor.and_then(|executor| process.sandboxes.get(&executor));
+        let lives = executor.is_some_and(|executor| !executor.state.is_terminal());
+        let sandbox = Sandbox {
+            task,
+            since: now,
+            state: TaskState::Staging,
+            sequence: 0,
+            run,
+            owed: Vec::new(),
+        };
+        process.sandboxes.insert(key.clone(), sandbox);
+        let event = if lives {
+            self.pass_into(cell, &key, TaskState::Running, None, now)?
+        } else {
+            let reason = TaskReason::ExecutorTerminated;
+            self.pass_into(cell, &key, TaskState::Failed, Some(reason), now)?
+        };
+        Some((run, event))
+    }
+
+    /// A guest ends, if it is still that one and still runs, and with an executor its tasks. Answers what the
+    /// agent hears of it.
     pub(crate) fn guest_ends(
         &mut self,
         cell: CellId,
@@ -243,12 +284,40 @@ impl Host {
         run: Option<u64>,
         state: TaskState,
         now: Time,
-    ) -> Option<Event> {
-        let sandbox = self.cells.get(&cell)?.sandboxes.get(key)?;
+    ) -> Vec<Event> {
+        let Some(process) = self.cells.get(&cell) else {
+            return Vec::new();
+        };
+        let Some(sandbox) = process.sandboxes.get(key) else {
+            return Vec::new();
+        };
         if sandbox.state.is_terminal() || run.is_some_and(|run| run != sandbox.run) {
-            return None;
+            return Vec::new();
         }
-        self.pass_into(cell, key, state, now)
+        let reason = match state {
+            TaskState::Failed => Some(TaskReason::Trap),
+            TaskState::Killed => Some(TaskReason::KillRequested),
+            _ => None,
+        };
+        let (state_in, reason_in) = end_in_executor(state, reason);
+        let mut events = Vec::new();
+        for other in self.tasks_in(cell, key) {
+            events.extend(self.pass_into(cell, &other, state_in, Some(reason_in), now));
+        }
+        events.extend(self.pass_into(cell, key, state, reason, now));
+        events
+    }
+
+    /// The tasks in an executor that have not ended.
+    fn tasks_in(&self, cell: CellId, key: &TaskKey) -> Vec<TaskKey> {
+        let others = self.cells[&cell].sandboxes.iter();
+        let inside = others.filter(|(other, sandbox)| {
+            let run = sandbox.task.run().map(TaskId::from);
+            other.framework == key.framework
+                && run.as_ref() == Some(&key.task)
+                && !sandbox.state.is_terminal()
+        });
+        inside.map(|(other, _)| other.clone()).collect()
     }
 
     fn pass_into(
@@ -256,14 +325,15 @@ impl Host {
         cell: CellId,
         key: &TaskKey,
         state: TaskState,
+        reason: Option<TaskReason>,
         now: Time,
     ) -> Option<Event> {
         let sandbox = self.cells.get_mut(&cell)?.sandboxes.get_mut(key)?;
         sandbox.state = state;
         sandbox.sequence += 1;
         let mut status = TaskStatus::new(key.task.clone(), state, StatusSource::Cell, now);
-        if state == TaskState::Failed {
-            status = status.because(TaskReason::Trap, "unreachable executed");
+        if let Some(reason) = reason {
+            status = status.because(reason, "as the simulation has it");
         }
         sandbox.owed.push((sandbox.sequence, status.clone()));
         let event = CellEvent::Update {

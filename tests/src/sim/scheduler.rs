@@ -3,17 +3,19 @@
 //! has nothing to launch.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_master_core::ConnectionId;
 use nesos_types::bundle::Digest;
+use nesos_types::executor::ExecutorInfo;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskId};
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
 use nesos_types::offer::{Filters, Offer, Operation};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::task::{SharedTask, TaskInfo, TaskReason, TaskState, TaskStatus};
+use nesos_types::task::{SharedTask, TaskInfo, TaskReason, TaskState, TaskStatus, Work};
 use nesos_types::time::Time;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -70,6 +72,9 @@ pub(crate) struct SimScheduler {
     pub(crate) wake_at: Time,
     kills_per_mille: u32,
     keeper: Keeper,
+    /// How many of a thousand jobs are done in an executor, if there is room for it.
+    executors_per_mille: u32,
+    pub(crate) executed: usize,
     /// Takes what others do not use, where it is offered.
     borrows: bool,
     pub(crate) borrowed: usize,
@@ -96,6 +101,8 @@ impl SimScheduler {
             wake_at: now,
             kills_per_mille: 0,
             keeper: Keeper::default(),
+            executors_per_mille: 0,
+            executed: 0,
             borrows: false,
             borrowed: 0,
             preempted: 0,
@@ -104,6 +111,11 @@ impl SimScheduler {
 
     pub(crate) fn reserving(mut self, per_mille: u32) -> Self {
         self.keeper.per_mille = per_mille;
+        self
+    }
+
+    pub(crate) fn executing(mut self, per_mille: u32) -> Self {
+        self.executors_per_mille = per_mille;
         self
     }
 
@@ -202,6 +214,8 @@ impl SimScheduler {
             }
             SchedulerEvent::Heartbeat => vec![SchedulerCall::Heartbeat],
             SchedulerEvent::Rescind(_)
+            | SchedulerEvent::Message { .. }
+            | SchedulerEvent::ExecutorEnded { .. }
             | SchedulerEvent::AgentLost(_)
             | SchedulerEvent::FrameworkUpdated => Vec::new(),
         }
@@ -221,7 +235,7 @@ impl SimScheduler {
                 });
                 continue;
             }
-            let tasks = self.fill(offer.resources, agent);
+            let tasks = self.fill(offer.resources, agent, rng);
             if tasks.is_empty() {
                 let (offers, filters) = (vec![id], Filters::default());
                 calls.push(SchedulerCall::Decline { offers, filters });
@@ -248,15 +262,41 @@ impl SimScheduler {
     }
 
     /// As many tasks as the offer holds.
-    fn fill(&mut self, mut remaining: Resources, agent: AgentId) -> Vec<SharedTask> {
+    fn fill(
+        &mut self,
+        mut remaining: Resources,
+        agent: AgentId,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<SharedTask> {
         let mut tasks = Vec::new();
+        let in_executor =
+            self.executors_per_mille > 0 && rng.random_ratio(self.executors_per_mille, 1000);
+        // It may run there already, but who knows; what is not needed comes back.
+        let executor = in_executor.then(executor);
+        let executor = executor.filter(|executor| {
+            let less = remaining.checked_sub(&executor.resources);
+            less.is_some_and(|less| {
+                remaining = less;
+                true
+            })
+        });
         while let Some(used) = self.choose_from(&remaining) {
             let Some(job) = self.queue.pop_front() else {
                 break;
             };
             remaining = remaining.checked_sub(&used).expect("it was chosen of it");
-            self.borrowed += usize::from(used.revocable_cpu_milli() > 0);
-            tasks.push(self.attempt(job, agent, used));
+            let borrows = used.revocable_cpu_milli() > 0;
+            self.borrowed += usize::from(borrows);
+            let mut task = self.attempt(job, agent, used);
+            if let Some(executor) = executor.clone().filter(|_| !borrows) {
+                self.executed += 1;
+                let executor = Arc::new(executor);
+                task.work = Work::InExecutor {
+                    executor,
+                    run: None,
+                };
+            }
+            tasks.push(task.into());
         }
         tasks
     }
@@ -271,7 +311,7 @@ impl SimScheduler {
             .or_else(|| with_volumes(offered, &self.wanted))
     }
 
-    fn attempt(&mut self, job: usize, agent: AgentId, resources: Resources) -> SharedTask {
+    fn attempt(&mut self, job: usize, agent: AgentId, resources: Resources) -> TaskInfo {
         self.jobs[job].attempts += 1;
         let id = format!("job-{job}-{}", self.jobs[job].attempts);
         let id: TaskId = id.parse().expect("a task id");
@@ -285,8 +325,7 @@ impl SimScheduler {
         };
         self.attempts.insert(id.clone(), attempt);
         self.open.insert(id.clone());
-        let digest = Digest([7; 32]);
-        SharedTask::new(TaskInfo::new(id, digest, resources))
+        TaskInfo::new(id, Digest([7; 32]), resources)
     }
 
     /// A status: acknowledged first, then believed.
@@ -358,4 +397,10 @@ impl SimScheduler {
             self.queue.push_back(job);
         }
     }
+}
+
+/// What every framework calls its executor.
+fn executor() -> ExecutorInfo {
+    let id = "x".parse().expect("an executor id");
+    ExecutorInfo::new(id, Digest([8; 32]), Resources::new(100, 32 << 20))
 }

@@ -8,6 +8,7 @@ use nesos_agent_core::{AgentConfig, Oversubscription};
 use nesos_master_core as master;
 use nesos_master_core::{ConnectionId, Master, Record, Subject};
 use nesos_types::cell::CellCommand;
+use nesos_types::ids::TaskKey;
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -23,6 +24,9 @@ use super::queue::Queue;
 use super::scheduler::SimScheduler;
 use super::{Options, Outcome};
 use crate::stage::agent_info;
+
+/// How many times as long as a task the run of an executor lasts.
+const RUN_LASTS: u64 = 3;
 
 /// What is on its way over a connection.
 #[derive(Debug)]
@@ -129,8 +133,11 @@ impl World {
             let name = format!("framework-{i}");
             let scheduler = SimScheduler::new(name, role, jobs, cpu_milli, self.now);
             let scheduler = scheduler.changing_its_mind(kills);
-            self.schedulers
-                .push(scheduler.reserving(self.options.reserving_per_mille));
+            self.schedulers.push(
+                scheduler
+                    .reserving(self.options.reserving_per_mille)
+                    .executing(self.options.executors_per_mille),
+            );
             if self.options.lending && i % 2 == 1 {
                 self.schedulers[i].borrow();
             }
@@ -466,34 +473,27 @@ impl World {
         match command {
             CellCommand::Launch(launch) => {
                 let key = launch.key.clone();
+                let lives = if launch.task.run_of().is_some() {
+                    RUN_LASTS
+                } else {
+                    1
+                };
                 let launched = self.hosts[i].launch(cell, *launch, self.now);
-                let Some((run, running)) = launched else {
-                    return;
-                };
-                self.tell_agent_after(i, host::CELL_HOP, running);
-                let longest = self.options.task_time.as_micros();
-                let longest = u64::try_from(longest).expect("shorter than an age");
-                let takes = Duration::from_micros(self.rng.random_range(50..longest));
-                let fails = self.options.faults.failures_per_mille;
-                let state = match fails > 0 && self.rng.random_ratio(fails, 1000) {
-                    true => TaskState::Failed,
-                    false => TaskState::Finished,
-                };
-                let ends = HostEvent::GuestEnds {
-                    cell,
-                    key,
-                    run,
-                    state,
-                };
-                self.on_host_after(i, takes, ends);
+                self.guest_lives(i, cell, key, launched, lives);
+            }
+            CellCommand::Assign { key, task } => {
+                let assigned = self.hosts[i].assign(cell, key.clone(), task, self.now);
+                self.guest_lives(i, cell, key, assigned, 1);
             }
             CellCommand::Kill { key, grace } => {
                 let now = self.now;
                 let killed = self.hosts[i].guest_ends(cell, &key, None, TaskState::Killed, now);
-                if let Some(killed) = killed {
-                    self.tell_agent_after(i, grace.min(host::CELL_HOP), killed);
+                for event in killed {
+                    self.tell_agent_after(i, grace.min(host::CELL_HOP), event);
                 }
             }
+            // Nobody here writes to guests, and no guest asks for a bundle.
+            CellCommand::Message { .. } | CellCommand::BundleReady { .. } => {}
             CellCommand::Acknowledge { key, sequence } => {
                 self.hosts[i].acknowledged(cell, &key, sequence);
             }
@@ -509,6 +509,36 @@ impl World {
                 }
             }
         }
+    }
+
+    /// A guest that was started ends some time later, by itself.
+    fn guest_lives(
+        &mut self,
+        i: usize,
+        cell: agent::CellId,
+        key: TaskKey,
+        started: Option<(u64, agent::Event)>,
+        times: u64,
+    ) {
+        let Some((run, event)) = started else {
+            return;
+        };
+        self.tell_agent_after(i, host::CELL_HOP, event);
+        let longest = self.options.task_time.as_micros();
+        let longest = u64::try_from(longest).expect("shorter than an age") * times;
+        let takes = Duration::from_micros(self.rng.random_range(50..longest));
+        let fails = self.options.faults.failures_per_mille;
+        let state = match fails > 0 && self.rng.random_ratio(fails, 1000) {
+            true => TaskState::Failed,
+            false => TaskState::Finished,
+        };
+        let ends = HostEvent::GuestEnds {
+            cell,
+            key,
+            run,
+            state,
+        };
+        self.on_host_after(i, takes, ends);
     }
 
     fn on_host(&mut self, i: usize, event: HostEvent) {
@@ -556,8 +586,8 @@ impl World {
                 state,
             } => {
                 let ended = self.hosts[i].guest_ends(cell, &key, Some(run), state, self.now);
-                if let Some(ended) = ended {
-                    self.tell_agent_after(i, host::CELL_HOP, ended);
+                for event in ended {
+                    self.tell_agent_after(i, host::CELL_HOP, event);
                 }
             }
         }
@@ -648,6 +678,7 @@ impl World {
                 .sum(),
             attempts: self.schedulers.iter().map(SimScheduler::attempts).sum(),
             volumes: self.volumes(),
+            executed: self.schedulers.iter().map(|one| one.executed).sum(),
             borrowed: self.schedulers.iter().map(|one| one.borrowed).sum(),
             preempted: self.schedulers.iter().map(|one| one.preempted).sum(),
             faults: self.faults,

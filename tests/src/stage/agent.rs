@@ -108,6 +108,7 @@ impl StageAgent {
                 framework,
                 role,
                 tasks,
+                ..
             } => tasks
                 .into_iter()
                 .filter_map(|task| {
@@ -135,6 +136,8 @@ impl StageAgent {
                 Vec::new()
             }
             AgentCommand::Reconcile(keys) => self.answer(keys, now),
+            // What is sent to guests, and what may be needed later, is nobody's concern here.
+            AgentCommand::Message { .. } | AgentCommand::Prewarm { .. } => Vec::new(),
             AgentCommand::Ping => vec![AgentEvent::Pong],
         }
     }

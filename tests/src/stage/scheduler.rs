@@ -63,7 +63,9 @@ impl StageScheduler {
             }
             SchedulerEvent::Update(status) => self.updates.push(status),
             SchedulerEvent::AgentLost(agent) => self.lost.push(agent),
-            SchedulerEvent::FrameworkUpdated => {}
+            SchedulerEvent::FrameworkUpdated
+            | SchedulerEvent::Message { .. }
+            | SchedulerEvent::ExecutorEnded { .. } => {}
             SchedulerEvent::Refused(refusal) => self.refused.push(refusal),
             SchedulerEvent::Heartbeat => return vec![SchedulerCall::Heartbeat],
         }

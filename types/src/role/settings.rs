@@ -80,6 +80,8 @@ pub struct RoleSettings {
     pub guarantee: Amounts,
     /// What it and the roles below it may never exceed.
     pub limit: Amounts,
+    /// Whose signature its tasks' bundles must have, as PEM public keys: one of these. None: nobody's.
+    pub signers: Vec<String>,
 }
 
 impl RoleSettings {
@@ -93,6 +95,9 @@ impl RoleSettings {
         }
         if let Some(limit) = &change.limit {
             self.limit.clone_from(limit);
+        }
+        if let Some(signers) = &change.signers {
+            self.signers.clone_from(signers);
         }
         self
     }
@@ -117,6 +122,8 @@ pub struct RoleChange {
     pub guarantee: Option<Amounts>,
     /// Its new limit, in place of the old one.
     pub limit: Option<Amounts>,
+    /// Its new signers, in place of the old ones.
+    pub signers: Option<Vec<String>>,
 }
 
 impl RoleChange {
@@ -129,6 +136,7 @@ impl RoleChange {
             priority: None,
             guarantee: None,
             limit: None,
+            signers: None,
         }
     }
 }

@@ -49,7 +49,9 @@ proptest! {
             match step {
                 Step::Push => {
                     pushed += 1;
-                    stream.push(status(pushed, TaskState::Running));
+                    // Never the same twice in a row: that would be one.
+                    let state = [TaskState::Starting, TaskState::Running][usize::from(pushed % 2 == 0)];
+                    stream.push(status(pushed, state));
                 }
                 Step::Deliver => hear(&stream, &mut heard),
                 Step::Acknowledge => if let Some(last) = heard.last() {
@@ -67,6 +69,21 @@ proptest! {
         }
         prop_assert!(heard.iter().copied().eq(1..=pushed));
     }
+}
+
+#[test]
+fn a_state_that_is_said_again_takes_the_place_of_what_was_not_sent_yet() {
+    let mut stream = UpdateStream::default();
+    for number in 1..=4 {
+        stream.push(status(number, TaskState::Running));
+    }
+    stream.push(status(5, TaskState::Finished));
+    let left = stream.iter().filter_map(|status| Some(status.update?.0));
+    assert_eq!(
+        left.collect::<Vec<_>>(),
+        [1, 4, 5],
+        "the first is in flight"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod compiled;
 mod draining;
+mod executors;
 mod kills;
 mod launches;
 mod recovery;

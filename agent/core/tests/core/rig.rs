@@ -218,6 +218,7 @@ impl Rig {
         self.command(AgentCommand::Launch {
             framework: FRAMEWORK,
             role: role.parse::<Role>().expect("well-formed"),
+            signers: Arc::default(),
             tasks,
         })
     }
@@ -444,6 +445,9 @@ fn master_line(event: &AgentEvent) -> String {
                 names(dropped)
             )
         }
+        AgentEvent::Message { key, data } => {
+            format!("{} says {}", key.task, String::from_utf8_lossy(data))
+        }
         AgentEvent::Slack { cpu_milli } => format!("slack {cpu_milli}"),
         AgentEvent::Pong => "pong".into(),
         AgentEvent::Unregister => "unregister".into(),
@@ -468,6 +472,13 @@ fn cell_line(command: &CellCommand) -> String {
                     .replace(&FRAMEWORK.to_string(), "fw"),
                 volumes.collect::<String>()
             )
+        }
+        CellCommand::Assign { key, .. } => format!("assign {}", key.task),
+        CellCommand::Message { key, data } => {
+            format!("tell {} {}", key.task, String::from_utf8_lossy(data))
+        }
+        CellCommand::BundleReady { request, compiled } => {
+            format!("bundle #{request} is {compiled:?}")
         }
         CellCommand::Kill { key, grace } => format!("kill {} within {grace:?}", key.task),
         CellCommand::Acknowledge { key, sequence } => {

@@ -113,6 +113,12 @@ impl Master {
             self.retire(slot);
             return;
         }
+        if task.info.run_of().is_some() {
+            // Whoever has tasks in it hears of those. If its agent comes back it brings the run.
+            self.advance(slot, TaskState::Gone, None, out);
+            self.retire(slot);
+            return;
+        }
         let framework = task.framework;
         let (state, reason, message) = match fate {
             Fate::Unreachable => (
@@ -142,7 +148,7 @@ impl Master {
     /// Keeps a task among its framework's unreachable ones: its id may not be used again.
     fn make_unreachable(&mut self, slot: TaskSlot) {
         let task = &self.tasks[slot];
-        let (client, agent) = (task.client, task.agent);
+        let (client, agent, framework_slot) = (task.client, task.agent, task.framework);
         let info = task.info.clone();
         let framework = &mut self.frameworks[task.framework];
         let mut view = task.view(framework.id, self.agents[agent].id);
@@ -162,7 +168,7 @@ impl Master {
         }
         self.agents[agent].tasks.remove(&slot);
         self.tasks.remove(slot);
-        self.let_go(agent, slot);
+        self.let_go(agent, slot, framework_slot, &info);
         self.release(client, agent, &info.resources);
     }
 }

@@ -259,11 +259,12 @@ impl Master {
         self.advance(slot, brought.latest, None, out);
         let task = &mut self.tasks[slot];
         if let Some(status) = brought.unacknowledged {
-            task.unacknowledged = status.update.is_some();
+            task.unacknowledged = status.update.is_some() && task.info.run_of().is_none();
             task.status = Some(status);
         }
         let state = task.state;
-        if announce && !state.is_terminal() {
+        let is_run = task.info.run_of().is_some();
+        if announce && !state.is_terminal() && !is_run {
             let message = "the agent came back and brought the task";
             let reason = TaskReason::AgentReregistered;
             let status = status_by_master(id, state, reason, message, self.now);
@@ -317,9 +318,11 @@ impl Master {
         self.allocator.charge(client, &brought.task.resources);
         self.frameworks[framework].tasks.insert(id.clone(), slot);
         self.frameworks[framework].bundles.note(brought.task.bundle);
-        self.agents[agent].tasks.insert(slot);
-        self.agents[agent].sandboxes += 1;
+        self.agents[agent].enter(slot, framework, &brought.task);
         self.recount(agent);
+        if brought.task.run_of().is_some() {
+            return slot;
+        }
         out.observed(Happening::TaskAdded {
             key: TaskKey {
                 framework: brought.framework,

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nesos_types::ids::{AgentId, FrameworkId};
+use nesos_types::ids::{AgentId, FrameworkId, RunId};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::time::Time;
 
-use super::{AgentStanding, AgentView, FrameworkView, OfferView, RoleView, Snapshot, TaskView};
+use super::{
+    AgentStanding, AgentView, ExecutorView, FrameworkView, OfferView, RoleView, Snapshot, TaskView,
+};
 use crate::agents::{Agent, Link};
 use crate::allocator::quantities::Quantities;
+use crate::executors;
 use crate::frameworks::{CompletedFramework, Framework};
 use crate::master::Master;
 use crate::registry::AgentFact;
@@ -72,7 +75,7 @@ impl Master {
             offered: sum(offers.map(|offer| &offer.resources)),
             free: agent.free.clone(),
             total: agent.total.clone(),
-            tasks: agent.tasks.len(),
+            tasks: agent.tasks.len() - agent.runs.len(),
         }
     }
 
@@ -109,6 +112,7 @@ impl Master {
             allocated: allocated.to_resources(),
             offered: offered.to_resources(),
             tasks: self.task_views(framework),
+            executors: self.executor_views(framework),
             unreachable_tasks: framework
                 .unreachable
                 .values()
@@ -121,8 +125,37 @@ impl Master {
     fn task_views(&self, framework: &Framework) -> Vec<TaskView> {
         let tasks = framework.tasks.values().map(|slot| &self.tasks[*slot]);
         tasks
+            .filter(|task| task.info.run_of().is_none())
             .map(|task| task.view(framework.id, self.agents[task.agent].id))
             .collect()
+    }
+
+    fn executor_views(&self, framework: &Framework) -> Vec<ExecutorView> {
+        let mut tasks: BTreeMap<RunId, usize> = BTreeMap::new();
+        let known = framework.tasks.values().map(|slot| &self.tasks[*slot]);
+        for run in known
+            .filter(|task| task.holds())
+            .filter_map(|task| task.info.run())
+        {
+            *tasks.entry(run).or_default() += 1;
+        }
+        let known = framework.tasks.values().map(|slot| &self.tasks[*slot]);
+        let runs = known.filter(|task| task.holds()).filter_map(|task| {
+            let run = executors::as_run(&task.info.id)?;
+            Some(ExecutorView {
+                executor: task.info.run_of()?.clone(),
+                agent: self.agents[task.agent].id,
+                run: task.info.id.clone(),
+                role: task.role.clone(),
+                info: task.info.clone(),
+                state: task.state,
+                tasks: tasks.get(&run).copied().unwrap_or_default(),
+                since: task.since,
+            })
+        });
+        let mut views: Vec<_> = runs.collect();
+        views.sort_by(|a, b| (&a.executor, a.agent).cmp(&(&b.executor, b.agent)));
+        views
     }
 
     fn role_views(&self) -> Vec<RoleView> {
@@ -209,6 +242,7 @@ fn completed_view(framework: &CompletedFramework) -> FrameworkView {
         allocated: Resources::default(),
         offered: Resources::default(),
         tasks: Vec::new(),
+        executors: Vec::new(),
         unreachable_tasks: Vec::new(),
         completed_tasks: framework.tasks.iter().cloned().collect(),
     }

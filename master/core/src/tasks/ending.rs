@@ -25,20 +25,23 @@ impl Master {
         }
         task.state = state;
         task.updated_at = self.now;
-        let (client, agent) = (task.client, task.agent);
+        let (client, agent, framework) = (task.client, task.agent, task.framework);
         let info = SharedTask::clone(&task.info);
-        out.observed(Happening::TaskUpdated {
-            key: TaskKey {
-                framework: self.frameworks[task.framework].id,
-                task: info.id.clone(),
-            },
-            agent: self.agents[agent].id,
-            state,
-            reason,
-        });
+        let is_run = info.run_of().is_some();
+        if !is_run {
+            out.observed(Happening::TaskUpdated {
+                key: TaskKey {
+                    framework: self.frameworks[framework].id,
+                    task: info.id.clone(),
+                },
+                agent: self.agents[agent].id,
+                state,
+                reason,
+            });
+        }
         if state.is_terminal() {
-            self.stats.tasks_ended += 1;
-            self.let_go(agent, slot);
+            self.stats.tasks_ended += u64::from(!is_run);
+            self.let_go(agent, slot, framework, &info);
             self.release(client, agent, &info.resources);
         }
     }
@@ -50,7 +53,9 @@ impl Master {
         agent.tasks.remove(&slot);
         let framework = &mut self.frameworks[task.framework];
         framework.tasks.remove(&task.info.id);
-        let view = task.view(framework.id, agent.id);
-        framework.remember(view, self.config.max_completed_tasks);
+        if task.info.run_of().is_none() {
+            let view = task.view(framework.id, agent.id);
+            framework.remember(view, self.config.max_completed_tasks);
+        }
     }
 }

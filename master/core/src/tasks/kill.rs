@@ -20,7 +20,7 @@ pub(crate) struct Kill {
 }
 
 impl Kill {
-    fn requested(grace: Option<Duration>) -> Self {
+    pub(crate) fn requested(grace: Option<Duration>) -> Self {
         let reason = TaskReason::KillRequested;
         Self { grace, reason }
     }

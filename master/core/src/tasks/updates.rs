@@ -7,6 +7,7 @@ use nesos_types::task::{TaskState, TaskStatus};
 use super::progress;
 use crate::agents::Agent;
 use crate::decision::Decisions;
+use crate::executors;
 use crate::master::Master;
 use crate::table::{AgentSlot, FrameworkSlot};
 
@@ -27,6 +28,10 @@ impl Master {
             self.shut_down(agent, framework, out);
             return;
         };
+        if executors::as_run(&status.task).is_some() {
+            self.on_run_update(agent, slot, &status, latest, out);
+            return;
+        }
         self.note_status(slot, agent, &status, latest, out);
         self.tell_status(slot, status, out);
     }

@@ -477,6 +477,16 @@ fn render_event(event: &SchedulerEvent) -> String {
         SchedulerEvent::Update(status) => render_status(status),
         SchedulerEvent::FrameworkUpdated => "FrameworkUpdated".to_owned(),
         SchedulerEvent::AgentLost(agent) => format!("AgentLost {agent}"),
+        SchedulerEvent::Message { from, data, .. } => {
+            format!("Message {} from {from:?}", String::from_utf8_lossy(data))
+        }
+        SchedulerEvent::ExecutorEnded {
+            executor,
+            state,
+            reason,
+            message,
+            ..
+        } => format!("ExecutorEnded {executor} is {state} ({reason:?}): {message}"),
         SchedulerEvent::Refused(refusal) => format!("Refused: {refusal}"),
         SchedulerEvent::Heartbeat => "Heartbeat".to_owned(),
     }
@@ -510,12 +520,18 @@ fn render_command(command: &AgentCommand) -> String {
         AgentCommand::Launch {
             framework,
             role,
+            signers,
             tasks,
         } => {
             let tasks = tasks.iter().map(|task| task.id.to_string());
             let tasks = tasks.collect::<Vec<_>>().join(", ");
-            format!("Launch {tasks} of {framework} for {role}")
+            let signed = if signers.is_empty() { "" } else { ", signed" };
+            format!("Launch {tasks} of {framework} for {role}{signed}")
         }
+        AgentCommand::Message { key, data } => {
+            format!("Message {} {}", key.task, String::from_utf8_lossy(data))
+        }
+        AgentCommand::Prewarm { bundle, .. } => format!("Prewarm {bundle}"),
         AgentCommand::Kill { key, grace, reason } => match reason {
             TaskReason::KillRequested => format!("Kill {} grace {grace:?}", key.task),
             reason => format!("Kill {} grace {grace:?} ({reason:?})", key.task),

@@ -19,6 +19,7 @@ fn launch(tasks: usize, data_bytes: usize) -> AgentCommand {
         Arc::new(task)
     };
     AgentCommand::Launch {
+        signers: Default::default(),
         framework: FrameworkId(1),
         role: "r".parse().unwrap(),
         tasks: (0..tasks).map(task).collect(),

@@ -1,0 +1,264 @@
+//! Runs of executors, and the tasks that are in them.
+//!
+//! To the agent a run is a task with a sandbox of its own; a task in it has none, and follows it: it is given to
+//! its run once that is ready, and ends with it at the latest. Which run a task is in the master has said.
+
+use nesos_types::bundle::Digest;
+use nesos_types::cell::CellCommand;
+use nesos_types::ids::TaskKey;
+use nesos_types::limits::Metering;
+use nesos_types::message::AgentEvent;
+use nesos_types::task::{TaskReason, TaskState, TaskStatus, Work, end_in_executor};
+use nesos_types::time::Time;
+
+use crate::agent::Agent;
+use crate::deadlines::Timer;
+use crate::decision::{Decisions, Effect};
+use crate::event::{BundleKey, CellId};
+use crate::tasks::{Stage, Task, TaskHandle};
+
+impl Task {
+    /// Whether it is a run of an executor.
+    pub(crate) fn is_run(&self) -> bool {
+        self.info.run_of().is_some()
+    }
+
+    /// The name of the run that it is in.
+    pub(crate) fn run_key(&self) -> Option<TaskKey> {
+        Some(TaskKey {
+            framework: self.key.framework,
+            task: self.info.run()?.into(),
+        })
+    }
+}
+
+impl Agent {
+    /// The run that a task is in, if that has not ended.
+    pub(crate) fn live_run(&self, task: &Task) -> Option<TaskHandle> {
+        let handle = self.tasks.find(&task.run_key()?)?;
+        self.tasks[handle].is_live().then_some(handle)
+    }
+
+    /// Whether a task may be given to its run now.
+    pub(crate) fn is_run_ready(&self, task: &Task) -> bool {
+        self.live_run(task).is_some_and(|run| {
+            let run = &self.tasks[run];
+            let cell = run.cell.and_then(|cell| self.cells.table.get(&cell));
+            run.latest == TaskState::Running && cell.is_some_and(|cell| cell.is_ready())
+        })
+    }
+
+    /// The cell that holds a task, or will.
+    pub(crate) fn cell_of(&self, task: &Task) -> Option<CellId> {
+        match task.info.has_sandbox() {
+            true => task.cell,
+            false => task.cell.or_else(|| self.tasks[self.live_run(task)?].cell),
+        }
+    }
+
+    /// The tasks of a run that have not ended, as they came.
+    fn tasks_in(&self, run: &TaskKey) -> Vec<TaskHandle> {
+        self.tasks
+            .select(|task| task.is_live() && task.run_key().as_ref() == Some(run))
+    }
+
+    /// Tasks that the checkpoint has without the run that they were to be in.
+    pub(crate) fn check_runs(&mut self, now: Time, out: &mut Decisions) {
+        let waits = |task: &Task| task.stage == Stage::Waiting && !task.info.has_sandbox();
+        for handle in self.tasks.select(waits) {
+            if self.live_run(&self.tasks[handle]).is_none() {
+                let message = "the checkpoint does not name the executor that was to run the task";
+                let reason = TaskReason::ExecutorTerminated;
+                self.lose(now, handle, TaskState::Dropped, reason, message, out);
+            }
+        }
+    }
+
+    /// A run has some time until it is ready.
+    pub(crate) fn await_ready(&mut self, now: Time, handle: TaskHandle) {
+        let task = &mut self.tasks[handle];
+        if let Work::Executor {
+            registration_timeout,
+            ..
+        } = task.info.work
+        {
+            let by = Some(now + registration_timeout);
+            self.deadlines
+                .set(&mut task.ready_by, by, Timer::Registration(handle));
+        }
+    }
+
+    /// It is ready, or it is over.
+    fn await_no_longer(&mut self, handle: TaskHandle) {
+        self.deadlines.set(
+            &mut self.tasks[handle].ready_by,
+            None,
+            Timer::Registration(handle),
+        );
+    }
+
+    /// It took too long.
+    pub(crate) fn on_registration_due(
+        &mut self,
+        now: Time,
+        handle: TaskHandle,
+        out: &mut Decisions,
+    ) {
+        self.tasks[handle].ready_by = None;
+        let reason = TaskReason::ExecutorRegistrationTimeout;
+        if self.tasks[handle].stage == Stage::Waiting {
+            let message = "the executor was not ready in time: its bundle or its cell was not";
+            self.lose(now, handle, TaskState::Failed, reason, message, out);
+        } else {
+            self.kill(now, handle, std::time::Duration::ZERO, reason, out);
+        }
+        self.pump_all(now, out);
+    }
+
+    /// A cell has said something of a run.
+    pub(crate) fn on_run_said(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
+        if self.tasks[handle].latest == TaskState::Running {
+            self.await_no_longer(handle);
+            self.pump_all(now, out);
+        }
+    }
+
+    /// What else ends when a task does: the tasks in a run; a run that never got the task for which it was made.
+    pub(crate) fn end_with(
+        &mut self,
+        now: Time,
+        handle: TaskHandle,
+        before: Stage,
+        status: &TaskStatus,
+        out: &mut Decisions,
+    ) {
+        if self.tasks[handle].is_run() {
+            self.await_no_longer(handle);
+            self.end_tasks_in(now, handle, status, out);
+        } else if before == Stage::Waiting {
+            self.end_unused_run(now, handle, out);
+        }
+    }
+
+    fn end_tasks_in(
+        &mut self,
+        now: Time,
+        run: TaskHandle,
+        status: &TaskStatus,
+        out: &mut Decisions,
+    ) {
+        let (state, reason) = end_in_executor(status.state, status.reason);
+        let message = match status.message.as_str() {
+            "" => "the executor ended".to_owned(),
+            why => format!("the executor ended: {why}"),
+        };
+        let key = self.tasks[run].key.clone();
+        for handle in self.tasks_in(&key) {
+            self.lose(now, handle, state, reason, message.clone(), out);
+        }
+    }
+
+    fn end_unused_run(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
+        let Some(run) = self.live_run(&self.tasks[handle]) else {
+            return;
+        };
+        let key = self.tasks[run].key.clone();
+        if !self.tasks[run].was_used && self.tasks_in(&key).is_empty() {
+            let grace = self.tasks[run].grace(self.config.kill_grace);
+            self.kill(now, run, grace, TaskReason::KillRequested, out);
+        }
+    }
+
+    /// Gives a task to its run.
+    pub(crate) fn assign(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        let Some(run) = self.live_run(&self.tasks[handle]) else {
+            return;
+        };
+        self.tasks[run].was_used = true;
+        let cell = self.tasks[run].cell;
+        let task = &mut self.tasks[handle];
+        task.stage = Stage::Launched;
+        task.cell = cell;
+        let (key, info) = (task.key.clone(), task.info.clone());
+        self.stats.tasks_launched += 1;
+        self.touch(handle);
+        if let Some(cell) = cell {
+            self.send_cell(cell, CellCommand::Assign { key, task: info }, out);
+        }
+    }
+
+    /// The scheduler writes to a guest. What cannot be delivered is dropped.
+    pub(crate) fn on_message(&mut self, key: TaskKey, data: Vec<u8>, out: &mut Decisions) {
+        let task = self.tasks.find(&key).map(|handle| &self.tasks[handle]);
+        let task = task.filter(|task| task.stage == Stage::Launched);
+        match task.and_then(|task| task.cell) {
+            Some(cell) => self.send_cell(cell, CellCommand::Message { key, data }, out),
+            None => self.stats.messages_dropped += 1,
+        }
+    }
+
+    /// A guest writes to its scheduler.
+    pub(crate) fn on_guest_message(
+        &mut self,
+        id: CellId,
+        key: TaskKey,
+        data: Vec<u8>,
+        out: &mut Decisions,
+    ) {
+        let task = self.tasks.find(&key).map(|handle| &self.tasks[handle]);
+        let is_theirs = task.is_some_and(|task| task.cell == Some(id));
+        if is_theirs && self.master.is_registered() {
+            out.push(Effect::SendMaster(AgentEvent::Message { key, data }));
+        } else {
+            self.stats.messages_dropped += 1;
+        }
+    }
+
+    /// An executor wants to start a child from another bundle than its own.
+    pub(crate) fn on_bundle_wanted(
+        &mut self,
+        now: Time,
+        id: CellId,
+        request: u64,
+        digest: Digest,
+        metering: Metering,
+        out: &mut Decisions,
+    ) {
+        let key = BundleKey { digest, metering };
+        if self.bundles.compiled(&key).is_some() {
+            let compiled = Ok(self.compiled(now, &key));
+            self.send_cell(id, CellCommand::BundleReady { request, compiled }, out);
+            return;
+        }
+        let bundle = self.want_bundle(key, out);
+        bundle.wanted.push((id, request));
+    }
+
+    /// A bundle is ready, or never will be: whoever asked for it is told.
+    pub(crate) fn answer_wanted(
+        &mut self,
+        now: Time,
+        key: &BundleKey,
+        why_not: Option<&str>,
+        out: &mut Decisions,
+    ) {
+        let Some(bundle) = self.bundles.table.get_mut(key) else {
+            return;
+        };
+        for (cell, request) in std::mem::take(&mut bundle.wanted) {
+            let compiled = match why_not {
+                Some(why) => Err(why.to_owned()),
+                None => Ok(self.compiled(now, key)),
+            };
+            self.send_cell(cell, CellCommand::BundleReady { request, compiled }, out);
+        }
+    }
+
+    /// Tasks of a bundle are expected.
+    pub(crate) fn on_prewarm(&mut self, now: Time, digest: Digest, out: &mut Decisions) {
+        let metering = Metering::default();
+        let key = BundleKey { digest, metering };
+        self.want_bundle(key, out).used_at = now;
+        self.rest_bundle(now, &key);
+    }
+}
