@@ -5,6 +5,8 @@
 //! is allowed to is decided by those who use it.
 
 pub mod artifact;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod difference;
 pub mod files;
 pub mod keys;

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use nesos_types::bundle::Digest;
+use nesos_types::bundle::{Digest, Repository};
 use thiserror::Error;
 
 /// What a reference to another registry begins with.
@@ -47,6 +47,15 @@ impl Reference {
     #[must_use]
     pub fn tag_or_default(&self) -> &str {
         self.tag.as_deref().unwrap_or(DEFAULT_TAG)
+    }
+
+    /// The repository that the bundle lies in.
+    #[must_use]
+    pub fn repository(&self) -> Repository {
+        Repository {
+            registry: self.registry.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// The same repository at this digest.
@@ -188,15 +197,8 @@ pub fn validate_name(text: &str) -> Result<(), String> {
     }
 }
 
-/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
 fn is_component(text: &str) -> bool {
-    let word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    let ends = bytes.first().zip(bytes.last());
-    ends.is_some_and(|(first, last)| word(*first) && word(*last))
-        && bytes.split(|c| word(*c)).all(|parting| {
-            matches!(parting, b"" | b"." | b"_" | b"__") || parting.iter().all(|c| *c == b'-')
-        })
+    text.parse::<Repository>().is_ok()
 }
 
 /// Whether the text is a tag.
