@@ -80,6 +80,7 @@ impl World {
             Effect::FetchBundle(bundle) => self.inbox.push(Event::BundleReady {
                 bundle,
                 compiled: "/state/cache/compiled/image".into(),
+                files: None,
             }),
             Effect::SendCell {
                 cell,
@@ -140,6 +141,8 @@ fn launches(from: u64, bundle: Digest) -> AgentCommand {
 fn main() {
     let config = AgentConfig::new(AgentInfo::new("host", Resources::new(4000, 4 << 30)));
     let bundle = BundleKey {
+        repository: None,
+        signers: Default::default(),
         digest: Digest([1; 32]),
         metering: Metering::Clock,
     };

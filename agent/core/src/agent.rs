@@ -152,8 +152,12 @@ impl Agent {
             Event::CellEvent { cell, event } => self.on_cell_event(now, cell, event, out),
             Event::CellDisconnected { cell, .. } => self.on_cell_disconnected(cell, out),
             Event::CellFailed { cell, message } => self.on_cell_failed(now, cell, &message, out),
-            Event::BundleReady { bundle, compiled } => {
-                self.on_bundle_ready(now, bundle, compiled, out);
+            Event::BundleReady {
+                bundle,
+                compiled,
+                files,
+            } => {
+                self.on_bundle_ready(now, bundle, compiled, files, out);
             }
             Event::BundleFailed {
                 bundle,
@@ -207,6 +211,7 @@ impl Agent {
                     let reason = TaskReason::CellTerminated;
                     self.lose(now, handle, TaskState::Gone, reason, message, out);
                 }
+                (Stage::Launched, true) => self.hold_files(handle, out),
                 (Stage::Waiting, known) => {
                     if !known && self.tasks[handle].info.has_sandbox() {
                         self.place_again(handle, out);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use nesos_types::cell::SandboxVolume;
 use nesos_types::task::{TaskReason, TaskState};
 use nesos_types::time::Time;
 
@@ -16,7 +17,10 @@ use crate::event::{BundleKey, CellId};
 pub(crate) struct Bundle {
     /// The compiled image; `None` while it is being fetched or compiled.
     pub(crate) compiled: Option<PathBuf>,
-    /// Tasks that wait to be launched with it. A launched task needs it no more: its cell has it.
+    /// The files that come with it.
+    pub(crate) files: Option<SandboxVolume>,
+    /// Tasks that wait to be launched with it. A launched task needs the image no more, for its cell has it;
+    /// but one with files holds it until it ends.
     pub(crate) users: usize,
     /// Cells that wait for it on behalf of executors, with the numbers of their questions.
     pub(crate) wanted: Vec<(CellId, u64)>,
@@ -37,6 +41,11 @@ impl Bundles {
     pub(crate) fn compiled(&self, key: &BundleKey) -> Option<&Path> {
         self.table.get(key)?.compiled.as_deref()
     }
+
+    /// The files that come with it, if it is ready and has some.
+    pub(crate) fn files(&self, key: &BundleKey) -> Option<&SandboxVolume> {
+        self.table.get(key)?.files.as_ref()
+    }
 }
 
 /// The state that a task takes for which no sandbox could be made: whether retrying it unchanged may
@@ -48,7 +57,9 @@ pub(crate) fn state_for(reason: TaskReason) -> TaskState {
         | TaskReason::CompileLimit
         | TaskReason::ImportUnsatisfied
         | TaskReason::CapabilityDenied
-        | TaskReason::TaskInvalid => TaskState::Error,
+        | TaskReason::TaskInvalid
+        | TaskReason::Unsigned
+        | TaskReason::SignatureInvalid => TaskState::Error,
         _ => TaskState::Dropped,
     }
 }

@@ -266,7 +266,7 @@ impl Agent {
                 task.stage = Stage::Launched;
                 task.cell = Some(id);
                 self.unqueue(handle);
-                self.unuse_bundle(now, handle);
+                self.rest_after_launch(now, handle);
                 self.touch(handle);
             }
             Stage::Launched => self.repeat_kill(now, handle, out),
@@ -323,6 +323,7 @@ impl Agent {
         }
         let handle = self.tasks.insert(task);
         self.stats.tasks_adopted += 1;
+        self.hold_files(handle, out);
         self.touch(handle);
         if self.tasks[handle].latest != TaskState::Running {
             self.await_ready(now, handle);

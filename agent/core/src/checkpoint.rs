@@ -6,6 +6,7 @@
 //! missing ones take their default, so that versions can read one another.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
 use nesos_types::reservation::SetApart;
@@ -103,6 +104,9 @@ pub struct TaskRecord {
     pub role: Role,
     /// What was launched.
     pub task: SharedTask,
+    /// PEM public keys of which one must have signed its bundle.
+    #[serde(default)]
+    pub signers: Arc<[String]>,
     /// Where its sandbox is or will be; none for a task that was refused.
     #[serde(default)]
     pub cell: Option<CellId>,

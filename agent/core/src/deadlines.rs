@@ -8,7 +8,7 @@ use crate::event::{BundleKey, CellId};
 use crate::tasks::TaskHandle;
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// Connect to what the checkpoint names.
     Recover,
@@ -42,8 +42,11 @@ impl Deadlines {
         if *stands == at {
             return;
         }
+        let mut timer = timer;
         if let Some(old) = stands.take() {
-            self.set.remove(&(old, timer));
+            let entry = (old, timer);
+            self.set.remove(&entry);
+            timer = entry.1;
         }
         if let Some(at) = at {
             self.set.insert((at, timer));

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_types::bundle::Digest;
-use nesos_types::cell::CellEvent;
+use nesos_types::bundle::{Digest, Repository};
+use nesos_types::cell::{CellEvent, SandboxVolume};
 use nesos_types::limits::Metering;
 use nesos_types::message::AgentCommand;
 use nesos_types::task::TaskReason;
@@ -25,10 +26,17 @@ impl fmt::Display for CellId {
 }
 
 /// A compiled bundle: the checks that metering needs are compiled into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// Who must have signed it is a part of the question: two roles that ask for one bundle and trust different
+/// people are answered each by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BundleKey {
-    /// What is compiled.
+    /// Where it lies; `None` is a bare module or component of the master.
+    pub repository: Option<Repository>,
+    /// What is compiled: a manifest of the repository, or the bare module or component.
     pub digest: Digest,
+    /// PEM public keys of which one must have signed it; none: nobody need have.
+    pub signers: Arc<[String]>,
     /// How its CPU is metered.
     pub metering: Metering,
 }
@@ -93,6 +101,8 @@ pub enum Event {
         bundle: BundleKey,
         /// The compiled image, for a cell to map.
         compiled: PathBuf,
+        /// The read-only files that come with it, unpacked; they stay as long.
+        files: Option<SandboxVolume>,
     },
     /// Raised by the driver: a bundle could not be fetched or compiled.
     BundleFailed {

@@ -3,7 +3,9 @@
 //! To the agent a run is a task with a sandbox of its own; a task in it has none, and follows it: it is given to
 //! its run once that is ready, and ends with it at the latest. Which run a task is in the master has said.
 
-use nesos_types::bundle::Digest;
+use std::sync::Arc;
+
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::cell::CellCommand;
 use nesos_types::ids::TaskKey;
 use nesos_types::limits::Metering;
@@ -224,13 +226,18 @@ impl Agent {
         metering: Metering,
         out: &mut Decisions,
     ) {
-        let key = BundleKey { digest, metering };
+        let key = BundleKey {
+            repository: None,
+            digest,
+            signers: Arc::default(),
+            metering,
+        };
         if self.bundles.compiled(&key).is_some() {
             let compiled = Ok(self.compiled(now, &key));
             self.send_cell(id, CellCommand::BundleReady { request, compiled }, out);
             return;
         }
-        let bundle = self.want_bundle(key, out);
+        let bundle = self.want_bundle(&key, out);
         bundle.wanted.push((id, request));
     }
 
@@ -255,10 +262,20 @@ impl Agent {
     }
 
     /// Tasks of a bundle are expected.
-    pub(crate) fn on_prewarm(&mut self, now: Time, digest: Digest, out: &mut Decisions) {
-        let metering = Metering::default();
-        let key = BundleKey { digest, metering };
-        self.want_bundle(key, out).used_at = now;
+    pub(crate) fn on_prewarm(
+        &mut self,
+        now: Time,
+        digest: Digest,
+        repository: Option<Repository>,
+        out: &mut Decisions,
+    ) {
+        let key = BundleKey {
+            repository,
+            digest,
+            signers: Arc::default(),
+            metering: Metering::default(),
+        };
+        self.want_bundle(&key, out).used_at = now;
         self.rest_bundle(now, &key);
     }
 }

@@ -96,10 +96,20 @@ impl Agent {
         let waiting = self.tasks.select(|task| task.stage == Stage::Waiting);
         assert_eq!(queued, waiting.len(), "every task that waits is in a queue");
         let users: usize = self.bundles.table.values().map(|bundle| bundle.users).sum();
-        let own = waiting
-            .iter()
-            .filter(|handle| self.tasks[**handle].info.has_sandbox());
-        assert_eq!(users, own.count(), "every task that waits holds its bundle");
+        let holding = self.tasks.select(|task| task.holds_bundle);
+        assert_eq!(
+            users,
+            holding.len(),
+            "every task that holds its bundle is counted"
+        );
+        for handle in waiting {
+            let task = &self.tasks[handle];
+            assert_eq!(
+                task.holds_bundle,
+                task.info.has_sandbox(),
+                "whoever waits holds"
+            );
+        }
     }
 
     fn check_cells(&self) {
@@ -140,11 +150,11 @@ impl Agent {
             expect(cell.idle_at, Timer::CellIdle(*id));
         }
         for (key, bundle) in &self.bundles.table {
-            expect(bundle.idle_at, Timer::BundleIdle(*key));
+            expect(bundle.idle_at, Timer::BundleIdle(key.clone()));
         }
         for (at, timer) in &expected {
             assert!(
-                self.deadlines.holds(*at, *timer),
+                self.deadlines.holds(*at, timer.clone()),
                 "{timer:?} stands at {at}"
             );
         }

@@ -7,8 +7,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use nesos_types::cell::{CellCommand, SandboxLaunch};
+use nesos_types::cell::{CellCommand, SandboxLaunch, SandboxVolume};
 use nesos_types::ids::{FrameworkId, RunId, TaskKey};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
@@ -34,6 +35,7 @@ impl Agent {
         now: Time,
         framework: FrameworkId,
         role: &Role,
+        signers: &Arc<[String]>,
         tasks: Vec<SharedTask>,
         out: &mut Decisions,
     ) {
@@ -45,7 +47,7 @@ impl Agent {
                 continue;
             }
             match self.admit(framework, &info) {
-                Ok(()) => self.accept(now, key, role, info, out),
+                Ok(()) => self.accept(now, key, role, signers, info, out),
                 Err((state, reason, why)) => {
                     self.stats.tasks_refused += 1;
                     let task = Task::new(key, role.clone(), info, None);
@@ -123,15 +125,21 @@ impl Agent {
         now: Time,
         key: TaskKey,
         role: &Role,
+        signers: &Arc<[String]>,
         info: SharedTask,
         out: &mut Decisions,
     ) {
         let cell = info.has_sandbox().then(|| self.place(role, out));
-        let handle = self.tasks.insert(Task::new(key, role.clone(), info, cell));
+        let mut task = Task::new(key, role.clone(), info, cell);
+        task.signers = signers.clone();
+        let handle = self.tasks.insert(task);
         self.touch(handle);
         self.await_ready(now, handle);
         if self.is_next(handle) && self.is_prepared(handle) {
             self.start(now, handle, out);
+            if self.has_files(handle) {
+                self.hold_bundle(handle, out);
+            }
             return;
         }
         self.enqueue(handle, out);
@@ -194,8 +202,7 @@ impl Agent {
         let at = queue.partition_point(|other| self.tasks[*other].serial < serial);
         queue.insert(at, handle);
         if self.tasks[handle].info.has_sandbox() {
-            let bundle = self.want_bundle(self.tasks[handle].bundle(), out);
-            bundle.users += 1;
+            self.hold_bundle(handle, out);
         }
     }
 
@@ -229,7 +236,7 @@ impl Agent {
             }
             self.start(now, first, out);
             self.unqueue(first);
-            self.unuse_bundle(now, first);
+            self.rest_after_launch(now, first);
         }
     }
 
@@ -244,7 +251,8 @@ impl Agent {
         };
         let key = task.key.clone();
         let info = task.info.clone();
-        let volumes = self.sandbox_volumes(&info);
+        let mut volumes = self.sandbox_volumes(&info);
+        volumes.extend(self.bundles.files(&bundle).cloned());
         let dir = self.sandboxes.assign(&key, cell);
         let launch = SandboxLaunch {
             key,
@@ -287,14 +295,45 @@ impl Agent {
     }
 
     /// Sees to it that a bundle is here, or on its way, and is held.
-    pub(crate) fn want_bundle(&mut self, key: BundleKey, out: &mut Decisions) -> &mut Bundle {
-        let bundle = self.bundles.table.entry(key).or_insert_with(|| {
-            out.push(Effect::FetchBundle(key));
+    pub(crate) fn want_bundle(&mut self, key: &BundleKey, out: &mut Decisions) -> &mut Bundle {
+        let bundle = self.bundles.table.entry(key.clone()).or_insert_with(|| {
+            out.push(Effect::FetchBundle(key.clone()));
             Bundle::default()
         });
-        self.deadlines
-            .set(&mut bundle.idle_at, None, Timer::BundleIdle(key));
+        if bundle.idle_at.is_some() {
+            let timer = Timer::BundleIdle(key.clone());
+            self.deadlines.set(&mut bundle.idle_at, None, timer);
+        }
         bundle
+    }
+
+    /// The task keeps its bundle from being let go, until it says otherwise.
+    fn hold_bundle(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        if std::mem::replace(&mut self.tasks[handle].holds_bundle, true) {
+            return;
+        }
+        let key = self.tasks[handle].bundle();
+        self.want_bundle(&key, out).users += 1;
+    }
+
+    /// Holds the bundle of a task that an earlier agent process launched, where files may lie in it.
+    pub(crate) fn hold_files(&mut self, handle: TaskHandle, out: &mut Decisions) {
+        let info = &self.tasks[handle].info;
+        if info.has_sandbox() && info.repository.is_some() {
+            self.hold_bundle(handle, out);
+        }
+    }
+
+    fn has_files(&self, handle: TaskHandle) -> bool {
+        let key = self.tasks[handle].bundle();
+        self.bundles.files(&key).is_some()
+    }
+
+    /// A task that is launched needs its bundle no more, unless it finds files of it in its sandbox.
+    pub(crate) fn rest_after_launch(&mut self, now: Time, handle: TaskHandle) {
+        if !self.has_files(handle) {
+            self.unuse_bundle(now, handle);
+        }
     }
 
     /// A bundle that no task waits for is let go after a while.
@@ -305,12 +344,12 @@ impl Agent {
         if bundle.users == 0 && bundle.idle_at.is_none() {
             let idle = Some(now + self.config.bundle_idle);
             self.deadlines
-                .set(&mut bundle.idle_at, idle, Timer::BundleIdle(*key));
+                .set(&mut bundle.idle_at, idle, Timer::BundleIdle(key.clone()));
         }
     }
 
     pub(crate) fn unuse_bundle(&mut self, now: Time, handle: TaskHandle) {
-        if !self.tasks[handle].info.has_sandbox() {
+        if !std::mem::take(&mut self.tasks[handle].holds_bundle) {
             return;
         }
         let key = self.tasks[handle].bundle();
@@ -326,6 +365,7 @@ impl Agent {
         now: Time,
         key: BundleKey,
         compiled: PathBuf,
+        files: Option<SandboxVolume>,
         out: &mut Decisions,
     ) {
         let Some(bundle) = self.bundles.table.get_mut(&key) else {
@@ -333,6 +373,7 @@ impl Agent {
             return;
         };
         bundle.compiled = Some(compiled);
+        bundle.files = files;
         self.answer_wanted(now, &key, None, out);
         self.rest_bundle(now, &key);
         self.pump_all(now, out);
@@ -354,6 +395,13 @@ impl Agent {
             self.lose(now, handle, state_for(reason), reason, message, out);
         }
         self.answer_wanted(now, &key, Some(message), out);
+        // Tasks that run go on with what their cells have.
+        for handle in self
+            .tasks
+            .select(|task| task.holds_bundle && task.bundle() == key)
+        {
+            self.tasks[handle].holds_bundle = false;
+        }
         self.drop_bundle(&key);
         self.pump_all(now, out);
     }
@@ -361,7 +409,7 @@ impl Agent {
     fn drop_bundle(&mut self, key: &BundleKey) {
         if let Some(mut bundle) = self.bundles.table.remove(key) {
             self.deadlines
-                .set(&mut bundle.idle_at, None, Timer::BundleIdle(*key));
+                .set(&mut bundle.idle_at, None, Timer::BundleIdle(key.clone()));
         }
     }
 
@@ -375,8 +423,11 @@ impl Agent {
         }
         let until = bundle.used_at + self.config.bundle_idle;
         if until > now {
-            self.deadlines
-                .set(&mut bundle.idle_at, Some(until), Timer::BundleIdle(key));
+            self.deadlines.set(
+                &mut bundle.idle_at,
+                Some(until),
+                Timer::BundleIdle(key.clone()),
+            );
             return;
         }
         self.drop_bundle(&key);

@@ -162,14 +162,16 @@ impl Agent {
             AgentCommand::Launch {
                 framework,
                 role,
-                signers: _,
+                signers,
                 tasks,
-            } => self.on_launch(now, framework, &role, tasks, out),
+            } => self.on_launch(now, framework, &role, &signers, tasks, out),
             AgentCommand::Kill { key, grace, reason } => {
                 self.on_kill(now, key, grace, reason, out);
             }
             AgentCommand::Message { key, data } => self.on_message(key, data, out),
-            AgentCommand::Prewarm { bundle, .. } => self.on_prewarm(now, bundle, out),
+            AgentCommand::Prewarm { bundle, repository } => {
+                self.on_prewarm(now, bundle, repository, out);
+            }
             AgentCommand::SetApart(resources) => self.on_set_apart(resources, out),
             AgentCommand::Acknowledge { key, update } => {
                 self.on_acknowledge(now, &key, update, out);

@@ -100,13 +100,11 @@ impl Agent {
             self.leave_cell(now, id);
         }
         match stage {
-            Stage::Waiting => {
-                self.unqueue(handle);
-                self.unuse_bundle(now, handle);
-            }
+            Stage::Waiting => self.unqueue(handle),
             Stage::Launched => self.keep_sandbox(now, handle, status, out),
             Stage::Ended => {}
         }
+        self.unuse_bundle(now, handle);
         self.volumes_released(handle, out);
         self.end_with(now, handle, stage, status, out);
     }

@@ -1,19 +1,19 @@
 //! The tasks of an agent: every one that it was given and whose end has not been acknowledged.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::checkpoint::TaskRecord;
+use crate::event::{BundleKey, CellId};
+use crate::slack::Samples;
+use crate::updates::UpdateStream;
 use nesos_types::ids::TaskKey;
 use nesos_types::message::AgentTask;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskReason, TaskState};
 use nesos_types::time::Time;
 use slab::Slab;
-
-use crate::checkpoint::TaskRecord;
-use crate::event::{BundleKey, CellId};
-use crate::slack::Samples;
-use crate::updates::UpdateStream;
 
 /// A task's place in the table; used again after the task is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,10 @@ pub(crate) struct Task {
     pub(crate) key: TaskKey,
     pub(crate) role: Role,
     pub(crate) info: SharedTask,
+    /// Whose signature its bundle must have.
+    pub(crate) signers: Arc<[String]>,
+    /// Whether it keeps its bundle from being let go.
+    pub(crate) holds_bundle: bool,
     /// Where the sandbox is or will be; none for a task that was refused.
     pub(crate) cell: Option<CellId>,
     /// Numbers tasks in the order in which they came, and tells a task from a later one in its place.
@@ -83,6 +87,8 @@ impl Task {
             key,
             role,
             info,
+            signers: Arc::default(),
+            holds_bundle: false,
             cell,
             serial: 0,
             generation: 0,
@@ -112,6 +118,7 @@ impl Task {
             (false, false) => Stage::Waiting,
         };
         let mut task = Self::new(record.key(), record.role, record.task, record.cell);
+        task.signers = record.signers;
         task.generation = record.generation;
         task.stage = stage;
         task.latest = record.latest;
@@ -134,6 +141,7 @@ impl Task {
             framework: self.key.framework,
             role: self.role.clone(),
             task: self.info.clone(),
+            signers: self.signers.clone(),
             cell: self.cell,
             serial: self.serial,
             generation: self.generation,
@@ -166,7 +174,9 @@ impl Task {
     /// What the task runs.
     pub(crate) fn bundle(&self) -> BundleKey {
         BundleKey {
+            repository: self.info.repository.clone(),
             digest: self.info.bundle,
+            signers: self.signers.clone(),
             metering: self.info.limits.metering,
         }
     }

@@ -1,5 +1,6 @@
 //! Tables of events, and what an agent decides about them.
 
+mod bundles;
 mod compiled;
 mod draining;
 mod executors;

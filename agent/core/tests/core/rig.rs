@@ -46,7 +46,9 @@ pub(crate) fn digest(number: u8) -> Digest {
 
 pub(crate) fn bundle(number: u8) -> BundleKey {
     BundleKey {
+        repository: None,
         digest: digest(number),
+        signers: Arc::default(),
         metering: Metering::Clock,
     }
 }
@@ -363,6 +365,7 @@ impl Rig {
         self.event(Event::BundleReady {
             bundle: bundle(number),
             compiled: format!("/cache/{number}").into(),
+            files: None,
         })
     }
 
