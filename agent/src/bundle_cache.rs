@@ -1,11 +1,13 @@
 //! Bundles on the agent's disk, by digest: fetched once, verified, and evicted when others need the
 //! room.
 //!
-//! What is in the directory under a digest's name has been verified. Where a bundle comes from is
-//! behind [`BlobSource`]; what becomes of it the cache does not know.
+//! What is in the directory under a digest's name has been verified, wherever it came from: whoever knows a
+//! digest knows what it stands for. Where a blob comes from is behind [`BlobSource`]; what becomes of it
+//! the cache does not know.
 
 mod download;
 mod index;
+mod sources;
 #[cfg(test)]
 mod tests;
 
@@ -15,22 +17,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use nesos_api::v1;
-use nesos_api::v1::bundle_service_client::BundleServiceClient;
-use nesos_types::bundle::Digest;
+use nesos_bundle::artifact::MAX_WASM_BYTES;
+use nesos_bundle::client::VouchError;
+use nesos_bundle::files::MAX_PACKED_BYTES;
+use nesos_bundle::keys::VerifyingKey;
+use nesos_bundle::oci::MAX_MANIFEST_BYTES;
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::task::TaskReason;
 use thiserror::Error;
-use tonic::transport::Channel;
 
 use self::index::Index;
+pub use self::sources::{MasterBlobs, Sources};
 use crate::single_flight::SingleFlight;
 
 /// A bundle could not be brought here.
 #[derive(Clone, Debug, Error)]
 pub enum FetchError {
     /// Nobody has it.
-    #[error("the bundle {0} is not known to the master; push it first")]
-    Unknown(Digest),
+    #[error("the bundle {digest} is not known to {place}; push it first")]
+    Unknown {
+        /// Which bundle, or which part of one.
+        digest: Digest,
+        /// Where it was looked for.
+        place: Place,
+    },
     /// The source did not answer, or broke off too often.
     #[error("the bundle {digest} could not be fetched: {why}")]
     Source {
@@ -48,15 +58,13 @@ pub enum FetchError {
         actual: Digest,
     },
     /// It is larger than the whole cache.
-    #[error(
-        "the bundle {digest} has {bytes} bytes; the agent keeps at most {limit} bytes of bundles"
-    )]
+    #[error("the bundle {digest} has {bytes} bytes; the agent takes at most {limit}")]
     TooLarge {
         /// Which bundle.
         digest: Digest,
         /// Its size.
         bytes: u64,
-        /// The cache's.
+        /// The cache's, or that of what it is.
         limit: u64,
     },
     /// The disk failed.
@@ -80,11 +88,53 @@ impl FetchError {
     }
 }
 
+/// Where a blob lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the bare blobs of the master.
+    Bare,
+    /// It is a manifest of this repository.
+    Manifest(Repository),
+    /// It is a layer of an artifact in this repository.
+    Layer(Repository),
+}
+
+impl Place {
+    /// The longest blob that is taken from there, in bytes.
+    fn most_bytes(&self) -> u64 {
+        match self {
+            Self::Manifest(_) => MAX_MANIFEST_BYTES as u64,
+            Self::Bare | Self::Layer(_) => MAX_WASM_BYTES.max(MAX_PACKED_BYTES),
+        }
+    }
+}
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bare => f.write_str("the master"),
+            Self::Manifest(repository) | Self::Layer(repository) => {
+                write!(f, "the repository {repository}")
+            }
+        }
+    }
+}
+
 /// Where bundles come from.
 #[tonic::async_trait]
 pub trait BlobSource: Send + Sync + 'static {
     /// Begins to read a blob at an offset.
-    async fn open(&self, digest: Digest, offset: u64) -> Result<Blob, SourceError>;
+    async fn open(&self, place: &Place, digest: Digest, offset: u64) -> Result<Blob, SourceError>;
+
+    /// Sees to it that one of these keys has signed a bundle. A source that knows no signatures vouches for
+    /// nothing.
+    async fn vouch(
+        &self,
+        _repository: &Repository,
+        bundle: Digest,
+        _keys: &[VerifyingKey],
+    ) -> Result<(), VouchError> {
+        Err(VouchError::Unsigned(bundle))
+    }
 }
 
 /// A blob on its way.
@@ -113,6 +163,9 @@ pub enum SourceError {
     /// It may work the next time.
     #[error("{0}")]
     Broken(String),
+    /// It will not give it: trying again is useless.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// The cache.
@@ -187,11 +240,11 @@ impl BundleCache {
         })
     }
 
-    /// The bundle with this digest, from the disk or from the source.
+    /// The blob with this digest, from the disk or from where it lies.
     ///
     /// # Errors
     /// If it is not on the disk and cannot be brought there.
-    pub async fn fetch(&self, digest: Digest) -> Result<HeldBundle, FetchError> {
+    pub async fn fetch(&self, place: &Place, digest: Digest) -> Result<HeldBundle, FetchError> {
         let known = self.shared.index().pin(digest);
         let pin = Pin {
             shared: self.shared.clone(),
@@ -200,10 +253,26 @@ impl BundleCache {
         let path = self.shared.path(digest);
         if !known {
             let shared = self.shared.clone();
-            let work = async move { shared.bring(digest).await };
+            let place = place.clone();
+            let work = async move { shared.bring(&place, digest).await };
             self.flights.join(digest, work).await?;
         }
         Ok(HeldBundle { path, _pin: pin })
+    }
+}
+
+impl BundleCache {
+    /// Sees to it that one of these keys has signed a bundle. What was signed once stays so.
+    ///
+    /// # Errors
+    /// If none did, or it could not be found out.
+    pub async fn vouch(
+        &self,
+        repository: &Repository,
+        bundle: Digest,
+        keys: &[VerifyingKey],
+    ) -> Result<(), VouchError> {
+        self.shared.source.vouch(repository, bundle, keys).await
     }
 }
 
@@ -216,10 +285,10 @@ impl Shared {
         self.directory.join(digest.hex())
     }
 
-    async fn bring(&self, digest: Digest) -> Result<PathBuf, FetchError> {
+    async fn bring(&self, place: &Place, digest: Digest) -> Result<PathBuf, FetchError> {
         let path = self.path(digest);
-        let limit = self.index().max_bytes();
-        let bytes = download::download(&*self.source, digest, &path, limit).await?;
+        let limit = self.index().max_bytes().min(place.most_bytes());
+        let bytes = download::download(&*self.source, place, digest, &path, limit).await?;
         let evicted = self.index().insert(digest, bytes);
         for digest in evicted {
             let path = self.path(digest);
@@ -228,54 +297,5 @@ impl Shared {
             }
         }
         Ok(path)
-    }
-}
-
-/// The master's blobs.
-#[derive(Clone, Debug)]
-pub struct MasterBlobs {
-    client: BundleServiceClient<Channel>,
-}
-
-impl MasterBlobs {
-    /// Blobs of the master behind this channel.
-    #[must_use]
-    pub fn new(channel: Channel) -> Self {
-        let client =
-            BundleServiceClient::new(channel).max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
-        Self { client }
-    }
-}
-
-#[tonic::async_trait]
-impl BlobSource for MasterBlobs {
-    async fn open(&self, digest: Digest, offset: u64) -> Result<Blob, SourceError> {
-        let request = v1::DownloadRequest {
-            digest: digest.to_string(),
-            offset,
-        };
-        let mut chunks = self.client.clone().download(request).await?.into_inner();
-        let Some(first) = chunks.message().await? else {
-            return Err(SourceError::Broken("the master sent nothing".to_owned()));
-        };
-        let total = first.total;
-        let rest = futures::stream::try_unfold(chunks, async |mut chunks| {
-            let chunk = chunks.message().await?;
-            Ok(chunk.map(|chunk| (chunk.data, chunks)))
-        });
-        let first = futures::stream::once(async { Ok(first.data) });
-        Ok(Blob {
-            total,
-            chunks: Box::pin(futures::StreamExt::chain(first, rest)),
-        })
-    }
-}
-
-impl From<tonic::Status> for SourceError {
-    fn from(status: tonic::Status) -> Self {
-        match status.code() {
-            tonic::Code::NotFound => Self::Unknown,
-            _ => Self::Broken(format!("{:?}: {}", status.code(), status.message())),
-        }
     }
 }

@@ -3,17 +3,23 @@
 //! A bundle is untrusted and a compiler takes what it is given: so the agent never compiles in a
 //! process that it cannot lose.
 
+mod artifact;
 mod images;
+mod seals;
+mod unpacked;
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use nesos_agent_core::{BundleKey, Event};
 use nesos_runtime::{ModuleCache, ModuleCacheError};
+use nesos_types::bundle::Digest;
+use nesos_types::cell::SandboxVolume;
 use nesos_types::limits::Metering;
 use nesos_types::task::TaskReason;
 use rustix::process::Signal;
@@ -22,8 +28,11 @@ use tokio::process::Command;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
+use self::artifact::Artifact;
 use self::images::Images;
-use crate::bundle_cache::{BundleCache, FetchError};
+use self::seals::Seals;
+use self::unpacked::Unpacked;
+use crate::bundle_cache::{BundleCache, FetchError, Place};
 use crate::causes::with_causes;
 use crate::compile::{MeteringArg, Verdict};
 use crate::single_flight::SingleFlight;
@@ -37,6 +46,10 @@ pub struct CompilerConfig {
     pub directory: PathBuf,
     /// How many bytes of compiled images are kept, beside those in use.
     pub max_bytes: u64,
+    /// Where the files of bundles are unpacked.
+    pub files_directory: PathBuf,
+    /// How many bytes of files are kept, beside those in use.
+    pub files_max_bytes: u64,
     /// The most address space of one compiling process, in bytes.
     pub memory_bytes: u64,
     /// The most CPU time of one compiling process.
@@ -48,15 +61,18 @@ pub struct CompilerConfig {
 }
 
 impl CompilerConfig {
-    /// Compiling by this binary, with images in `directory`; everything else at its default.
+    /// Compiling by this binary, with images in `directory` and files in `files_directory`; everything else at
+    /// its default.
     ///
     /// # Errors
     /// If the system does not say which binary this is.
-    pub fn new(directory: PathBuf) -> io::Result<Self> {
+    pub fn new(directory: PathBuf, files_directory: PathBuf) -> io::Result<Self> {
         Ok(Self {
             executable: std::env::current_exe()?,
             directory,
             max_bytes: 4 << 30,
+            files_directory,
+            files_max_bytes: 4 << 30,
             memory_bytes: 6 << 30,
             cpu: Duration::from_secs(900),
             wall: Duration::from_secs(900),
@@ -97,6 +113,14 @@ impl PrepareError {
         }
     }
 
+    /// The artifact is no bundle.
+    fn artifact(bundle: Digest, error: &dyn std::error::Error) -> Self {
+        Self::Refused {
+            reason: TaskReason::InvalidModule,
+            message: format!("{bundle} is no bundle: {error}"),
+        }
+    }
+
     fn limit(message: String) -> Self {
         Self::Refused {
             reason: TaskReason::CompileLimit,
@@ -128,6 +152,11 @@ struct Shared {
     bundles: BundleCache,
     cache: ModuleCache,
     images: Images,
+    seals: Seals,
+    files: Unpacked,
+    /// What the bundles came to that are held, by their keys; and which bundles came to what is compiled.
+    held: Mutex<HashMap<BundleKey, Artifact>>,
+    known: Mutex<HashMap<Digest, Digest>>,
     permits: Semaphore,
 }
 
@@ -137,6 +166,22 @@ pub enum CompilerError {
     /// The cache's own directory.
     #[error(transparent)]
     Cache(#[from] ModuleCacheError),
+    /// The key that seals images.
+    #[error("cannot make or read the key of compiled code in {path:?}")]
+    Key {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory of files.
+    #[error("cannot use {path:?} for the files of bundles")]
+    Files {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The directory of images in use.
     #[error("cannot make {path:?} for compiled bundles in use")]
     InUse {
@@ -159,6 +204,15 @@ impl Compiler {
             path: in_use,
             source,
         })?;
+        let seals = Seals::open(&config.directory).map_err(|source| CompilerError::Key {
+            path: config.directory.clone(),
+            source,
+        })?;
+        let files = Unpacked::open(config.files_directory.clone(), config.files_max_bytes);
+        let files = files.map_err(|source| CompilerError::Files {
+            path: config.files_directory.clone(),
+            source,
+        })?;
         let permits = Semaphore::new(config.parallel.max(1));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -166,6 +220,10 @@ impl Compiler {
                 bundles,
                 cache,
                 images,
+                seals,
+                files,
+                held: Mutex::default(),
+                known: Mutex::default(),
                 permits,
             }),
             flights: Arc::new(SingleFlight::new()),
@@ -177,13 +235,17 @@ impl Compiler {
     pub fn fetch(&self, bundle: BundleKey, events: mpsc::UnboundedSender<Event>) {
         let compiler = self.clone();
         tokio::spawn(async move {
-            let was_there = compiler.shared.is_compiled(bundle);
-            let prepared = compiler.prepare(bundle).await;
-            if !was_there && prepared.is_ok() {
-                compiler.tell_compiled(&events);
-            }
-            let event = match prepared {
-                Ok(compiled) => Event::BundleReady { bundle, compiled },
+            let event = match compiler.prepare(&bundle).await {
+                Ok(prepared) => {
+                    if prepared.is_new {
+                        compiler.tell_compiled(&events);
+                    }
+                    Event::BundleReady {
+                        bundle,
+                        compiled: prepared.image,
+                        files: prepared.files,
+                    }
+                }
                 Err(error) => Event::BundleFailed {
                     bundle,
                     reason: error.reason(),
@@ -197,7 +259,7 @@ impl Compiler {
 
     /// Says through `events` which bundles are compiled.
     pub fn tell_compiled(&self, events: &mpsc::UnboundedSender<Event>) {
-        match self.shared.cache.digests() {
+        match self.shared.compiled() {
             // A driver that no longer listens is about to end.
             Ok(digests) => drop(events.send(Event::Compiled(digests))),
             Err(error) => tracing::warn!(%error, "cannot list the compiled bundles"),
@@ -205,51 +267,162 @@ impl Compiler {
     }
 
     /// Performs [`Effect::ReleaseBundle`](nesos_agent_core::Effect::ReleaseBundle).
-    pub fn release(&self, bundle: BundleKey) {
-        self.shared.images.release(&self.shared.cached(bundle));
+    pub fn release(&self, bundle: &BundleKey) {
+        let Some(artifact) = lock(&self.shared.held).remove(bundle) else {
+            return;
+        };
+        let image = self.shared.cached(artifact.wasm, bundle.metering);
+        self.shared.images.release(&image);
+        if let Some(files) = artifact.files {
+            self.shared.files.release(files.layer);
+        }
     }
 
-    /// The compiled image of a bundle, which stays until it is released as often as it was prepared.
+    /// The compiled image and the files of a bundle, which stay until it is released.
     ///
     /// # Errors
-    /// If the bundle cannot be fetched or compiled.
-    pub async fn prepare(&self, bundle: BundleKey) -> Result<PathBuf, PrepareError> {
+    /// If the bundle cannot be fetched or compiled, or nobody vouches for it who must.
+    pub async fn prepare(&self, bundle: &BundleKey) -> Result<Prepared, PrepareError> {
+        let bundles = &self.shared.bundles;
+        artifact::vouch(bundles, bundle).await?;
+        let artifact = Artifact::of(bundles, bundle).await?;
+        let files = self.hold_files(&artifact).await?;
+        let held = self.hold_image(&artifact, bundle.metering).await;
+        let (image, is_new) = held.inspect_err(|_| {
+            if let Some(files) = &artifact.files {
+                self.shared.files.release(files.layer);
+            }
+        })?;
+        lock(&self.shared.known).insert(bundle.digest, artifact.wasm);
+        lock(&self.shared.held).insert(bundle.clone(), artifact);
+        Ok(Prepared {
+            image,
+            is_new,
+            files,
+        })
+    }
+
+    async fn hold_image(
+        &self,
+        artifact: &Artifact,
+        metering: Metering,
+    ) -> Result<(PathBuf, bool), PrepareError> {
+        let mut is_new = false;
         loop {
-            if let Some(image) = self.shared.hold(bundle) {
-                return Ok(image);
+            if let Some(image) = self.shared.hold(artifact.wasm, metering).await? {
+                return Ok((image, is_new));
+            }
+            is_new = true;
+            let shared = self.shared.clone();
+            let wanted = artifact.clone();
+            let work = async move { shared.make(&wanted, metering).await };
+            let image = self.shared.cached(artifact.wasm, metering);
+            self.flights.join(image, work).await?;
+        }
+    }
+
+    /// The files, as the sandbox finds them.
+    async fn hold_files(&self, artifact: &Artifact) -> Result<Option<SandboxVolume>, PrepareError> {
+        let Some(files) = &artifact.files else {
+            return Ok(None);
+        };
+        let layer = files.layer;
+        let host = loop {
+            if let Some(host) = self.shared.files.hold(layer) {
+                break host;
             }
             let shared = self.shared.clone();
-            let work = async move { shared.make(bundle).await };
-            self.flights.join(self.shared.cached(bundle), work).await?;
-        }
+            let place = artifact.place.clone();
+            let work = async move { shared.unpack(&place, layer).await };
+            let key = self.shared.config.files_directory.join(layer.hex());
+            self.flights.join(key, work).await?;
+        };
+        Ok(Some(SandboxVolume {
+            host,
+            guest: files.guest.clone(),
+            read_only: true,
+            max_bytes: 0,
+        }))
     }
 }
 
+/// A bundle that a cell can map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The compiled image.
+    pub image: PathBuf,
+    /// Its read-only files, as its sandboxes find them.
+    pub files: Option<SandboxVolume>,
+    /// Whether it was compiled for this.
+    is_new: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    fn cached(&self, bundle: BundleKey) -> PathBuf {
-        self.cache.path_for_new(&bundle.digest, bundle.metering)
+    fn cached(&self, wasm: Digest, metering: Metering) -> PathBuf {
+        self.cache.path_for_new(&wasm, metering)
     }
 
-    fn is_compiled(&self, bundle: BundleKey) -> bool {
-        self.cached(bundle).exists()
+    /// What is compiled, and the bundles that are known to come to it.
+    fn compiled(&self) -> io::Result<BTreeSet<Digest>> {
+        let mut digests = self.cache.digests()?;
+        let mut known = lock(&self.known);
+        known.retain(|_, wasm| digests.contains(wasm));
+        digests.extend(known.keys());
+        Ok(digests)
     }
 
-    /// Holds the image, if it is there.
-    fn hold(&self, bundle: BundleKey) -> Option<PathBuf> {
-        let image = self.cache.lookup(&bundle.digest, bundle.metering)?;
-        self.images.hold(&image)
+    /// Holds the image, if it is there and is what was compiled.
+    async fn hold(
+        self: &Arc<Self>,
+        wasm: Digest,
+        metering: Metering,
+    ) -> Result<Option<PathBuf>, PrepareError> {
+        let Some(image) = self.cache.lookup(&wasm, metering) else {
+            return Ok(None);
+        };
+        let shared = self.clone();
+        let held = tokio::task::spawn_blocking(move || {
+            if shared.seals.holds(&image) {
+                return shared.images.hold(&image);
+            }
+            tracing::warn!(
+                ?image,
+                "a compiled bundle is not what was sealed; it is compiled again"
+            );
+            // What cannot be removed is written over.
+            let _ = std::fs::remove_file(&image);
+            None
+        });
+        held.await
+            .map_err(io::Error::other)
+            .map_err(PrepareError::system("check a compiled bundle"))
     }
 
-    async fn make(&self, bundle: BundleKey) -> Result<(), PrepareError> {
-        let wasm = self.bundles.fetch(bundle.digest).await?;
-        let image = self.cached(bundle);
+    async fn unpack(self: Arc<Self>, place: &Place, layer: Digest) -> Result<(), PrepareError> {
+        let packed = self.bundles.fetch(place, layer).await?;
+        let unpacked = tokio::task::spawn_blocking(move || self.files.add(layer, packed.path()));
+        let unpacked = unpacked.await.map_err(io::Error::other);
+        let unpacked = unpacked.map_err(PrepareError::system("unpack a bundle's files"))?;
+        unpacked.map_err(|error| PrepareError::artifact(layer, &error))
+    }
+
+    async fn make(&self, artifact: &Artifact, metering: Metering) -> Result<(), PrepareError> {
+        let wasm = self.bundles.fetch(&artifact.place, artifact.wasm).await?;
+        let image = self.cached(artifact.wasm, metering);
         let Ok(_permit) = self.permits.acquire().await else {
             unreachable!("the semaphore is never closed");
         };
         let began = std::time::Instant::now();
-        let bytes = self.compile(wasm.path(), bundle.metering, &image).await?;
+        let bytes = self.compile(wasm.path(), metering, &image).await?;
+        self.seals
+            .seal(&image)
+            .map_err(PrepareError::system("seal a compiled bundle"))?;
         let took_ms = began.elapsed().as_millis();
-        tracing::info!(digest = %bundle.digest, bytes, took_ms, "a bundle was compiled");
+        tracing::info!(digest = %artifact.wasm, bytes, took_ms, "a bundle was compiled");
         self.cache
             .trim(&image)
             .map_err(PrepareError::system("make room for compiled bundles"))

@@ -1,6 +1,6 @@
 //! What an operator may choose about an agent: one typed tree, parsed once, unknown keys refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZero, NonZeroU64};
 use std::path::PathBuf;
@@ -74,6 +74,9 @@ pub struct AgentConfig {
     /// The caches of bundles and of compiled code.
     #[serde(default)]
     pub bundles: BundlesConfig,
+    /// Registries other than the cluster's own.
+    #[serde(default)]
+    pub registries: RegistriesConfig,
     /// The directories of ended tasks.
     #[serde(default)]
     pub sandboxes: SandboxesConfig,
@@ -124,10 +127,22 @@ pub struct BundlesConfig {
     pub compiled_max_bytes: u64,
     /// Where compiled code is kept. Default: `compiled` in the state directory.
     pub compiled_directory: Option<PathBuf>,
+    /// How many bytes of bundles' read-only files are kept unpacked beside what is in use. Default: 4 GiB.
+    pub files_max_bytes: u64,
     /// How long a compiled bundle that no task uses is held against eviction. Default: 60 s.
     pub idle_ms: u64,
     /// How many bundles are compiled at the same time. Default: 2.
     pub parallel_compiles: usize,
+}
+
+/// Registries that bundles are pulled from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegistriesConfig {
+    /// Hosts, as `HOST[:PORT]`, that are spoken with over plain HTTP, beside this machine. Default: none.
+    pub plain_http: BTreeSet<String>,
+    /// A file of credentials as `docker login` leaves it. Default: the user's own, if there is one.
+    pub credentials: Option<PathBuf>,
 }
 
 /// The directories of ended tasks.
@@ -190,6 +205,7 @@ impl Default for BundlesConfig {
             max_bytes: 4 << 30,
             compiled_max_bytes: 8 << 30,
             compiled_directory: None,
+            files_max_bytes: 4 << 30,
             idle_ms: 60_000,
             parallel_compiles: 2,
         }
@@ -250,6 +266,7 @@ impl AgentConfig {
             registration: RegistrationConfig::default(),
             cells: CellsConfig::default(),
             bundles: BundlesConfig::default(),
+            registries: RegistriesConfig::default(),
             sandboxes: SandboxesConfig::default(),
             oversubscription: OversubscriptionConfig::default(),
         }

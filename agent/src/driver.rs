@@ -193,7 +193,7 @@ impl Driver {
                     let events = self.around.events.clone();
                     self.around.compiler.fetch(bundle, events);
                 }
-                Effect::ReleaseBundle(bundle) => self.around.compiler.release(bundle),
+                Effect::ReleaseBundle(bundle) => self.around.compiler.release(&bundle),
                 Effect::RemoveSandbox { directory } => self.around.remover.remove(directory),
                 Effect::KeepVolumes { keep } => {
                     self.around.volumes.keep(&keep, &self.around.remover);

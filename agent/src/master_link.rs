@@ -61,6 +61,17 @@ impl MasterAddress {
         ))
     }
 
+    /// The master as `HOST:PORT`.
+    pub(crate) fn host(&self) -> String {
+        let authority = self.0.uri().authority();
+        authority.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Whether it is spoken with without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.uri().scheme_str() != Some("https")
+    }
+
     /// A channel for single calls, connected when the first is made.
     pub(crate) fn channel(&self) -> Channel {
         self.0.connect_lazy()

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use nesos_agent_core::Event;
 use nesos_agent_core::checkpoint::Recovered;
+use nesos_bundle::client::{Credentials, RegistryConfig};
 use nesos_types::resources::Resources;
 use rand::TryRngCore;
 use rustix::fs::FlockOperation;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{CellLinkConfig, StartError};
-use crate::bundle_cache::{BundleCache, MasterBlobs};
+use crate::bundle_cache::{BundleCache, MasterBlobs, Sources};
 use crate::checkpoint_log::{CheckpointFile, Writer};
 use crate::clock::Clock;
 use crate::compiler::{Compiler, CompilerConfig};
@@ -143,7 +144,12 @@ fn open_volumes(
 
 fn open_compiler(config: &AgentConfig, master: &MasterAddress) -> Result<Compiler, StartError> {
     let state = &config.state_directory;
-    let blobs = Arc::new(MasterBlobs::new(master.channel()));
+    let bare = MasterBlobs::new(master.channel());
+    let blobs = Arc::new(Sources::new(
+        bare,
+        master.host(),
+        registries(config, master),
+    ));
     let bundles = state.join("bundles");
     let cache =
         BundleCache::open(bundles.clone(), config.bundles.max_bytes, blobs).map_err(|source| {
@@ -154,13 +160,30 @@ fn open_compiler(config: &AgentConfig, master: &MasterAddress) -> Result<Compile
         })?;
     let compiled = config.bundles.compiled_directory.clone();
     let compiled = compiled.unwrap_or_else(|| state.join("compiled"));
-    let mut compiling = CompilerConfig::new(compiled).map_err(StartError::System)?;
+    let mut compiling =
+        CompilerConfig::new(compiled, state.join("files")).map_err(StartError::System)?;
+    compiling.files_max_bytes = config.bundles.files_max_bytes;
     compiling.max_bytes = config.bundles.compiled_max_bytes;
     compiling.parallel = config.bundles.parallel_compiles;
     if let Some(executable) = &config.cells.executable {
         compiling.executable = executable.clone();
     }
     Ok(Compiler::open(compiling, cache)?)
+}
+
+/// How registries are spoken with: the cluster's own as the master's address says.
+fn registries(config: &AgentConfig, master: &MasterAddress) -> RegistryConfig {
+    let mut registries = RegistryConfig {
+        plain_http: config.registries.plain_http.clone(),
+        credentials: match &config.registries.credentials {
+            Some(path) => Credentials::from_file(path),
+            None => Credentials::of_user(),
+        },
+    };
+    if master.is_plain() {
+        registries.plain_http.insert(master.host());
+    }
+    registries
 }
 
 fn cells(config: &AgentConfig) -> Result<CellLinkConfig, StartError> {

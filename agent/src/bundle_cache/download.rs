@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::{BlobSource, FetchError, SourceError};
+use super::{BlobSource, FetchError, Place, SourceError};
 
 /// How often a source may break off without giving a single byte before it is given up.
 const FRUITLESS_ATTEMPTS: u32 = 5;
@@ -22,6 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Brings a blob to `path`; answers its size.
 pub(super) async fn download(
     source: &dyn BlobSource,
+    place: &Place,
     digest: Digest,
     path: &Path,
     max_bytes: u64,
@@ -33,6 +34,7 @@ pub(super) async fn download(
     };
     let result = async {
         let mut download = Download {
+            place: place.clone(),
             digest,
             file: File::create(&part).await.map_err(disk)?,
             hash: Sha256::new(),
@@ -56,6 +58,7 @@ pub(super) async fn download(
 }
 
 struct Download {
+    place: Place,
     digest: Digest,
     file: File,
     hash: Sha256,
@@ -79,7 +82,12 @@ impl Download {
                 Ok(()) => return Ok(()),
                 Err(Interrupted::Final(error)) => return Err(error),
                 Err(Interrupted::Source(SourceError::Unknown)) => {
-                    return Err(FetchError::Unknown(self.digest));
+                    let (digest, place) = (self.digest, self.place.clone());
+                    return Err(FetchError::Unknown { digest, place });
+                }
+                Err(Interrupted::Source(SourceError::Refused(why))) => {
+                    let digest = self.digest;
+                    return Err(FetchError::Source { digest, why });
                 }
                 Err(Interrupted::Source(SourceError::Broken(why))) => why,
             };
@@ -98,7 +106,7 @@ impl Download {
     }
 
     async fn attempt(&mut self, source: &dyn BlobSource) -> Result<(), Interrupted> {
-        let opened = source.open(self.digest, self.bytes).await;
+        let opened = source.open(&self.place, self.digest, self.bytes).await;
         let mut blob = opened.map_err(Interrupted::Source)?;
         if blob.total > self.max_bytes {
             return Err(Interrupted::Final(FetchError::TooLarge {

@@ -21,6 +21,7 @@ fn task(id: &str) -> TaskRecord {
     let mut status = TaskStatus::new(id, TaskState::Running, StatusSource::Cell, Time::ZERO);
     status.message = "it runs".into();
     TaskRecord {
+        signers: std::sync::Arc::default(),
         framework: FrameworkId(3),
         role: Role::default_role(),
         task: info.into(),

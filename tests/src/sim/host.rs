@@ -376,7 +376,11 @@ impl Host {
     /// Answers that a bundle is there.
     pub(crate) fn bundle_ready(bundle: BundleKey) -> Event {
         let compiled = PathBuf::from("compiled");
-        Event::BundleReady { bundle, compiled }
+        Event::BundleReady {
+            bundle,
+            compiled,
+            files: None,
+        }
     }
 }
 
