@@ -7,6 +7,7 @@
 
 mod credentials;
 mod error;
+mod listing;
 mod push;
 mod signatures;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use nesos_types::bundle::{Digest, Repository};
 use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, RegistryOperation};
+use reqwest::Method;
 use reqwest::header::ACCEPT;
 
 use crate::artifact::Blob;
@@ -203,9 +205,19 @@ impl Remote {
         path: &str,
         operation: RegistryOperation,
     ) -> Result<reqwest::Response, RegistryError> {
-        let url = format!("{}://{}/v2/{}/{path}", self.scheme, self.host, self.name);
+        let path = format!("{}/{path}", self.name);
+        self.send(Method::GET, &path, operation).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        operation: RegistryOperation,
+    ) -> Result<reqwest::Response, RegistryError> {
+        let url = format!("{}://{}/v2/{path}", self.scheme, self.host);
         let accepted = [media::IMAGE_MANIFEST, media::IMAGE_INDEX].join(", ");
-        let mut request = self.http.get(&url).header(ACCEPT, accepted);
+        let mut request = self.http.request(method, &url).header(ACCEPT, accepted);
         let token = self
             .client
             .auth(&self.reference(), &self.auth, operation)
@@ -226,7 +238,7 @@ impl Remote {
             return Ok(response);
         }
         let status = response.status().as_u16();
-        let what = format!("{self}: {path}");
+        let what = path.to_owned();
         Err(RegistryError::of_status(
             &self.host,
             status,

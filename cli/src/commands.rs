@@ -10,6 +10,8 @@ use crate::output;
 
 mod agent;
 mod agents;
+mod build;
+mod bundles;
 mod cell;
 mod compile;
 mod completions;
@@ -17,11 +19,16 @@ mod demo;
 mod dev;
 mod explain;
 mod frameworks;
+mod inspect;
+mod keys;
 mod kill;
 mod logs;
 mod master;
+mod new;
 mod offers;
 mod policy;
+mod pull;
+mod push;
 mod reservations;
 mod roles;
 mod run;
@@ -32,6 +39,13 @@ mod tasks;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(Box<run::Run>),
+    New(new::New),
+    Build(build::Build),
+    Push(push::Push),
+    Pull(pull::Pull),
+    Bundles(bundles::Bundles),
+    Inspect(inspect::Inspect),
+    Keys(keys::Keys),
     Demo(demo::Demo),
     Dev(dev::Dev),
     Master(master::Master),
@@ -68,6 +82,13 @@ impl Command {
             Self::Cell(command) => Ok(command.execute()),
             Self::Compile(command) => Ok(command.execute()),
             Self::Run(command) => command.execute(),
+            Self::New(command) => command.execute(),
+            Self::Build(command) => command.execute(),
+            Self::Keys(command) => command.execute(),
+            Self::Push(command) => asking(command.execute()),
+            Self::Pull(command) => asking(command.execute()),
+            Self::Bundles(command) => asking(command.execute()),
+            Self::Inspect(command) => asking(command.execute()),
             Self::Completions(command) => command.execute(),
             Self::Demo(command) => {
                 output::log("error");

@@ -9,7 +9,7 @@ use crate::amounts;
 use crate::output;
 
 /// Where a master is if nobody says.
-const DEFAULT_MASTER: &str = "http://127.0.0.1:5050";
+pub(crate) const DEFAULT_MASTER: &str = "http://127.0.0.1:5050";
 
 /// How long to look for a master if nobody says.
 pub(crate) const DEFAULT_CONNECT_TIMEOUT: &str = "10s";

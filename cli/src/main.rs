@@ -7,6 +7,8 @@ mod connect;
 mod demo;
 mod failure;
 mod output;
+mod project;
+mod registry;
 mod run;
 mod scratch;
 mod settings;

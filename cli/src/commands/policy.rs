@@ -103,7 +103,7 @@ impl Set {
         let client = self.master.connect().await?;
         client
             .blobs()
-            .ensure(bundle.digest, &bundle.bytes, |_| {})
+            .ensure(bundle.digest, &bundle.bytes().unwrap_or_default(), |_| {})
             .await?;
         Ok(Requested::Plugin(v1::PolicyPlugin {
             name: bundle.program(),

@@ -1,9 +1,11 @@
 //! `nesos roles`: the tenants, their shares, and what operators decide about them.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use nesos_api::v1::StatePart;
+use nesos_bundle::keys::VerifyingKey;
 use nesos_types::resources::Amounts;
 use nesos_types::role::{Role, RoleChange, Weight};
 
@@ -46,6 +48,10 @@ struct Set {
     /// What the role and those below it may never exceed; `none` takes it away
     #[arg(long, value_name = "cpus:4;mem:8GiB", value_parser = amounts)]
     limit: Option<Amounts>,
+    /// A file with the PEM public key of somebody who must have signed what tasks run; several: one of them.
+    /// `none` takes all away
+    #[arg(long = "signer", value_name = "KEY.pub")]
+    signers: Vec<PathBuf>,
     /// Do it even if the cluster is too small for all guarantees, or tasks use more than the limit
     #[arg(long)]
     force: bool,
@@ -59,6 +65,26 @@ fn amounts(text: &str) -> Result<Amounts, String> {
     }
     text.parse()
         .map_err(|error: nesos_types::resources::ResourcesError| error.to_string())
+}
+
+/// The keys in these files; `None` where none is named.
+fn signers(files: &[PathBuf]) -> Result<Option<Vec<String>>, Failure> {
+    match files {
+        [] => Ok(None),
+        [none] if none.as_os_str() == "none" => Ok(Some(Vec::new())),
+        files => files
+            .iter()
+            .map(|file| signer(file))
+            .collect::<Result<_, _>>()
+            .map(Some),
+    }
+}
+
+fn signer(file: &Path) -> Result<String, Failure> {
+    let what = format!("cannot use {} as a signer", file.display());
+    let pem = std::fs::read_to_string(file).map_err(|error| Failure::new(&what, error))?;
+    let key: VerifyingKey = pem.parse().map_err(|error| Failure::new(&what, error))?;
+    Ok(key.to_pem())
 }
 
 impl Roles {
@@ -76,7 +102,7 @@ impl Roles {
 impl Set {
     async fn execute(self) -> Result<ExitCode, Failure> {
         let change = RoleChange {
-            signers: None,
+            signers: signers(&self.signers)?,
             role: self.role,
             weight: self.weight,
             priority: self.priority,
@@ -85,7 +111,7 @@ impl Set {
         };
         if change == RoleChange::of(change.role.clone()) {
             return Err(Failure::said(
-                "nothing to change: say --weight, --priority, --guarantee or --limit",
+                "nothing to change: say --weight, --priority, --guarantee, --limit or --signer",
             ));
         }
         let client = self.master.connect().await?;

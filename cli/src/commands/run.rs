@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use nesos_bundle::manifest::Manifest;
+use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -15,8 +17,9 @@ use super::{asking, serving};
 use crate::amounts;
 use crate::cluster::Cluster;
 use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
-use crate::failure::Failure;
+use crate::failure::{Failure, status};
 use crate::output;
+use crate::registry::{self, RegistryOptions};
 use crate::run::bundle::Bundle;
 use crate::run::conduct::{Order, Received, Signals, conduct};
 
@@ -25,18 +28,22 @@ use crate::run::conduct::{Order, Received, Signals, conduct};
 /// Without `--master` (or `NESOS_MASTER`) on a cluster of its own that lasts as long as the program, with
 /// it on that cluster. stdin, stdout and stderr are the program's. Everything after FILE belongs to
 /// the program.
+///
+/// FILE is a file if it ends in .wasm or .wat, begins with ./, ../ or /, or has a slash and is there. Otherwise
+/// it is the name of a bundle: NAME[:TAG] in the cluster's registry, oci://HOST/NAME[:TAG] in another. What the
+/// bundle's nesos.toml says is the default of what is not said here.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_STATUS)]
 pub(crate) struct Run {
-    /// CPUs that the program may use, in steps of 0.001
-    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = amounts::cpus)]
-    cpus: u64,
-    /// Memory that the program may use
-    #[arg(long, value_name = "SIZE", default_value = "128MiB", allow_negative_numbers = true, value_parser = amounts::size)]
-    mem: u64,
-    /// Disk that the program may fill below its root
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", allow_negative_numbers = true, value_parser = amounts::size_or_none)]
-    disk: u64,
+    /// CPUs that the program may use, in steps of 0.001 [default: 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = amounts::cpus)]
+    cpus: Option<u64>,
+    /// Memory that the program may use [default: 128MiB]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = amounts::size)]
+    mem: Option<u64>,
+    /// Disk that the program may fill below its root [default: 64MiB]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = amounts::size_or_none)]
+    disk: Option<u64>,
     /// Units of fuel after which the program is ended
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     fuel: Option<u64>,
@@ -49,9 +56,9 @@ pub(crate) struct Run {
     /// Run on CPU that others have accepted and do not use: slowed down, and then ended, when they do
     #[arg(long, conflicts_with = "burst")]
     revocable: bool,
-    /// How CPU is metered
-    #[arg(long, value_enum, default_value_t, value_name = "METERING")]
-    metering: MeteringOption,
+    /// How CPU is metered [default: clock]
+    #[arg(long, value_enum, value_name = "METERING")]
+    metering: Option<MeteringOption>,
     /// An environment variable; NAME alone takes its value from here. May be repeated
     #[arg(long = "env", short, value_name = "NAME=VALUE", value_parser = amounts::variable)]
     env: Vec<(String, String)>,
@@ -70,6 +77,8 @@ pub(crate) struct Run {
     /// How long to go on trying to reach the master
     #[arg(long, value_name = "TIME", default_value = DEFAULT_CONNECT_TIMEOUT, value_parser = amounts::duration)]
     connect_timeout: Duration,
+    #[command(flatten)]
+    registry: RegistryOptions,
     /// The program, and its arguments
     #[arg(
         value_name = "FILE",
@@ -128,9 +137,17 @@ impl Run {
     async fn on_cluster_of_others(self, url: String) -> Result<ExitCode, Failure> {
         // First of all: a signal that comes from now on is not lost and does not end us by itself.
         let mut signals = Signals::listen()?;
-        let order = self.order()?;
-        let master = tokio::select! {
-            master = connect::connect(&url, self.connect_timeout) => master?,
+        let prepared = async {
+            // A file is looked into before anybody is asked for anything.
+            if let Program::File(file) = self.program()? {
+                let order = self.order(Bundle::open(&file)?, None)?;
+                return Ok((connect::connect(&url, self.connect_timeout).await?, order));
+            }
+            let master = connect::connect(&url, self.connect_timeout).await?;
+            Ok::<_, Failure>((master, self.order_of_stored(&url).await?))
+        };
+        let (master, order) = tokio::select! {
+            prepared = prepared => prepared?,
             signal = signals.next() => return Ok(killed_by(signal)),
         };
         conduct(master, order, &mut signals).await
@@ -149,9 +166,15 @@ impl Run {
             ));
         }
         let mut signals = Signals::listen()?;
-        let order = self.order()?;
+        let order = match self.program()? {
+            Program::File(file) => self.order(Bundle::open(&file)?, None)?,
+            Program::Stored(reference) if reference.registry.is_none() => {
+                return Err(nobodys(&reference));
+            }
+            Program::Stored(_) => self.order_of_stored("").await?,
+        };
         // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
-        let cluster = Cluster::for_one_task(self.metering.into()).await?;
+        let cluster = Cluster::for_one_task(order.task.limits.metering).await?;
         let wanted = &order.task.resources;
         let result = if cluster.resources().contains(wanted) {
             conduct(cluster.client()?, order, &mut signals).await
@@ -165,23 +188,66 @@ impl Run {
         result
     }
 
-    fn order(&self) -> Result<Order, Failure> {
-        let mut program = self.program.iter();
-        let file = PathBuf::from(program.next().cloned().unwrap_or_default());
-        let bundle = Bundle::open(&file)?;
+    /// Which program is meant.
+    fn program(&self) -> Result<Program, Failure> {
+        let word = self.program.first().cloned().unwrap_or_default();
+        let path = PathBuf::from(&word);
+        let Some(name) = word.to_str() else {
+            return Ok(Program::File(path));
+        };
+        let is_file = [".wasm", ".wat"].iter().any(|end| name.ends_with(end))
+            || ["./", "../", "/"]
+                .iter()
+                .any(|begin| name.starts_with(begin));
+        if name.starts_with(SCHEME) {
+            let reference = name.parse::<Reference>();
+            return reference
+                .map(Program::Stored)
+                .map_err(|error| Failure::said(error.to_string()));
+        }
+        if is_file || (name.contains('/') && path.exists()) {
+            return Ok(Program::File(path));
+        }
+        Ok(name.parse().map_or(Program::File(path), Program::Stored))
+    }
+
+    /// What is to be run of a bundle in a registry: what its tag names now, from here on by digest.
+    async fn order_of_stored(&self, master: &str) -> Result<Order, Failure> {
+        let Program::Stored(reference) = self.program()? else {
+            return Err(Failure::said("the file is not there any more"));
+        };
+        let remote = self.registry.remote(&reference, master)?;
+        let found = registry::find(&remote, &reference).await?;
+        self.order(
+            Bundle::stored(&reference, found.digest),
+            found.manifest.as_ref(),
+        )
+    }
+
+    fn order(&self, bundle: Bundle, manifest: Option<&Manifest>) -> Result<Order, Failure> {
         let mut args = vec![bundle.program()];
-        for argument in program {
+        if self.program.len() == 1 {
+            args.extend(manifest.iter().flat_map(|manifest| manifest.args.clone()));
+        }
+        for argument in &self.program[1..] {
             args.push(text(argument)?);
         }
+        let defaults = manifest.iter().flat_map(|manifest| manifest.env.clone());
+        let mut env: Vec<_> = defaults
+            .filter(|(name, _)| !self.env.iter().any(|(other, _)| other == name))
+            .collect();
+        env.extend(self.env.iter().cloned());
         let task = TaskInfo {
             name: bundle.program(),
+            repository: bundle.repository(),
             args,
-            env: self.env.clone(),
-            limits: self.limits(),
+            env,
+            limits: self.limits(manifest),
+            kill_grace: manifest.and_then(|manifest| manifest.limits.kill_grace),
             stdio: Stdio::Attached,
             mounts: self.dir.clone(),
             volumes: self.volume.clone(),
-            ..TaskInfo::new(task_id()?, bundle.digest, self.resources())
+            ..TaskInfo::new(task_id()?, bundle.digest, self.resources(manifest))
         };
         Ok(Order {
             bundle,
@@ -190,8 +256,14 @@ impl Run {
         })
     }
 
-    fn resources(&self) -> Resources {
-        let resources = Resources::new(self.cpus, self.mem).with_disk(self.disk);
+    fn resources(&self, manifest: Option<&Manifest>) -> Resources {
+        let said = manifest
+            .map(|manifest| manifest.resources.clone())
+            .unwrap_or_default();
+        let cpus = self.cpus.or(said.cpus).unwrap_or(DEFAULT_CPU_MILLI);
+        let mem = self.mem.or(said.mem).unwrap_or(DEFAULT_MEM_BYTES);
+        let disk = self.disk.or(said.disk).unwrap_or(DEFAULT_DISK_BYTES);
+        let resources = Resources::new(cpus, mem).with_disk(disk);
         if self.revocable {
             resources.with_revocable_cpu()
         } else {
@@ -199,15 +271,44 @@ impl Run {
         }
     }
 
-    fn limits(&self) -> Limits {
+    fn limits(&self, manifest: Option<&Manifest>) -> Limits {
+        let said = manifest
+            .map(|manifest| manifest.limits.clone())
+            .unwrap_or_default();
         Limits {
-            fuel: self.fuel,
-            timeout: self.timeout,
-            burst: self.burst,
-            metering: self.metering.into(),
-            ..Limits::default()
+            fuel: self.fuel.or(said.fuel),
+            timeout: self.timeout.or(said.timeout),
+            output_bytes: said.output,
+            files: said.files,
+            burst: self.burst || (said.burst && !self.revocable),
+            metering: self.metering.map_or(said.metering, Metering::from),
         }
     }
+}
+
+const DEFAULT_CPU_MILLI: u64 = 1000;
+const DEFAULT_MEM_BYTES: u64 = 128 << 20;
+const DEFAULT_DISK_BYTES: u64 = 64 << 20;
+
+/// What is run.
+#[derive(Debug, PartialEq, Eq)]
+enum Program {
+    File(PathBuf),
+    Stored(Reference),
+}
+
+/// A bundle's name, and no cluster that could have it.
+fn nobodys(reference: &Reference) -> Failure {
+    let is_there = std::path::Path::new(&reference.name).exists();
+    let hint = if is_there {
+        format!("; the file of this name is ./{}", reference.name)
+    } else {
+        String::new()
+    };
+    Failure::said(format!(
+        "{reference} is not a file, and a bundle in the registry of no cluster: name a cluster by --master{hint}"
+    ))
+    .with_status(status::NOT_FOUND)
 }
 
 /// Wasm programs take their arguments as UTF-8.
@@ -255,7 +356,7 @@ mod tests {
         ] {
             let run = parse(args).expect("parses");
             assert_eq!(run.program, args, "{args:?}");
-            assert_eq!(run.cpus, 1000, "{args:?}");
+            assert_eq!(run.cpus, None, "{args:?}");
         }
     }
 
@@ -282,10 +383,10 @@ mod tests {
         ])
         .expect("parses");
         assert_eq!(
-            run.resources(),
+            run.resources(None),
             Resources::new(500, 1 << 30).with_disk(64 << 20)
         );
-        let limits = run.limits();
+        let limits = run.limits(None);
         assert_eq!(limits.fuel, Some(9));
         assert_eq!(limits.timeout, Some(Duration::from_secs(30)));
         assert!(limits.burst);
@@ -297,12 +398,75 @@ mod tests {
     #[test]
     fn what_is_revocable_is_cpu_alone() {
         let run = parse(&["--revocable", "--cpus", "0.5", "x.wasm"]).expect("parses");
-        let resources = run.resources();
+        let resources = run.resources(None);
         assert_eq!(resources.revocable_cpu_milli(), 500);
         assert_eq!(
             resources.unclaimed(),
             Resources::new(0, 128 << 20).with_disk(64 << 20)
         );
+    }
+
+    #[test]
+    fn files_and_names_are_told_apart() {
+        let program = |word: &str| parse(&[word]).expect("parses").program().expect("one");
+        for file in ["x.wasm", "a/x.wat", "./x", "../x", "/x", "src/main.rs", "X"] {
+            assert_eq!(program(file), Program::File(file.into()), "{file}");
+        }
+        for name in [
+            "x",
+            "ads/web/hello",
+            "ads/web/hello:1.0",
+            "oci://localhost:5000/a:b",
+        ] {
+            let reference = name.parse().expect("a reference");
+            assert_eq!(program(name), Program::Stored(reference), "{name}");
+        }
+        assert!(parse(&["oci://"]).expect("parses").program().is_err());
+    }
+
+    #[test]
+    fn what_the_manifest_says_is_the_default() {
+        let text = "name = 'a'\nargs = ['x']\n[env]\nA = '1'\nB = '2'\n[resources]\ncpus = 0.25\nmem = '1MiB'\n\
+                    [limits]\nfuel = 7\nburst = true\nmetering = 'fuel'";
+        let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        let order = |args: &[&str]| {
+            let reference = "a".parse().expect("a reference");
+            let bundle = Bundle::stored(&reference, nesos_types::bundle::Digest([7; 32]));
+            let run = parse(args).expect("parses");
+            run.order(bundle, Some(&manifest)).expect("an order").task
+        };
+        let task = order(&["a"]);
+        assert_eq!(
+            task.resources,
+            Resources::new(250, 1 << 20).with_disk(64 << 20)
+        );
+        assert_eq!((task.limits.fuel, task.limits.burst), (Some(7), true));
+        assert_eq!(task.limits.metering, Metering::Fuel);
+        assert_eq!(task.args, ["a", "x"]);
+        assert_eq!(
+            task.repository.map(|name| name.to_string()).as_deref(),
+            Some("a")
+        );
+        let task = order(&[
+            "--cpus",
+            "2",
+            "--fuel",
+            "9",
+            "--metering",
+            "clock",
+            "-e",
+            "A=3",
+            "a",
+            "y",
+        ]);
+        assert_eq!(task.resources.cpu_milli, 2000);
+        assert_eq!(
+            (task.limits.fuel, task.limits.metering),
+            (Some(9), Metering::Clock)
+        );
+        assert_eq!(task.args, ["a", "y"]);
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(task.env, [variable("B", "2"), variable("A", "3")]);
     }
 
     #[test]

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use nesos_bundle::reference::Reference;
 use nesos_runtime::{BundleInfo, InspectError, inspect_bytes};
 use nesos_sdk::digest_of;
-use nesos_types::bundle::Digest;
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::resources::format_bytes;
 
 use crate::failure::{Failure, status};
@@ -14,9 +15,16 @@ use crate::failure::{Failure, status};
 /// A bundle that is to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Bundle {
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: Bytes,
     pub(crate) digest: Digest,
+    content: Content,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    /// A file of this host.
+    File { path: PathBuf, bytes: Bytes },
+    /// It lies in a registry already, where it was examined when it came.
+    Stored { repository: Repository },
 }
 
 /// What every WebAssembly file begins with.
@@ -28,26 +36,55 @@ const MAX_BYTES: u64 = 1 << 30;
 impl Bundle {
     /// Reads a file and sees that it is WebAssembly at all.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        check_file(path)?;
-        let bytes = Bytes::from(std::fs::read(path).map_err(|error| unreadable(path, &error))?);
+        let bytes = read(path)?;
         if !bytes.starts_with(MAGIC) {
             inspect_bytes(&bytes).map_err(|error| refused(path, &error))?;
         }
         Ok(Self {
-            path: path.to_owned(),
             digest: digest_of(&bytes),
-            bytes,
+            content: Content::File {
+                path: path.to_owned(),
+                bytes,
+            },
         })
+    }
+
+    /// What a reference named when it was asked.
+    pub(crate) fn stored(reference: &Reference, digest: Digest) -> Self {
+        let repository = reference.repository();
+        Self {
+            digest,
+            content: Content::Stored { repository },
+        }
+    }
+
+    /// Where it lies, if it need not be brought.
+    pub(crate) fn repository(&self) -> Option<Repository> {
+        match &self.content {
+            Content::File { .. } => None,
+            Content::Stored { repository } => Some(repository.clone()),
+        }
+    }
+
+    /// What has to be brought to the master; nothing of what lies in a registry.
+    pub(crate) fn bytes(&self) -> Option<Bytes> {
+        match &self.content {
+            Content::File { bytes, .. } => Some(bytes.clone()),
+            Content::Stored { .. } => None,
+        }
     }
 
     /// Looks whether it could ever run within this much memory. Takes a while for a large program,
     /// and so goes on beside everything else; what could not run cannot do so in the meantime either.
     pub(super) async fn inspect(self, mem_bytes: u64) -> Result<(), Failure> {
+        let Content::File { path, bytes } = self.content else {
+            return Ok(());
+        };
         let inspected = tokio::task::spawn_blocking(move || {
-            let info = inspect_bytes(&self.bytes).map_err(|error| refused(&self.path, &error))?;
+            let info = inspect_bytes(&bytes).map_err(|error| refused(&path, &error))?;
             info.check_imports()
-                .map_err(|error| refused(&self.path, &error))?;
-            check_memory(&self.path, &info, mem_bytes)
+                .map_err(|error| refused(&path, &error))?;
+            check_memory(&path, &info, mem_bytes)
         });
         inspected
             .await
@@ -56,11 +93,21 @@ impl Bundle {
 
     /// The program's name, as it is told to the guest.
     pub(crate) fn program(&self) -> String {
-        self.path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default()
+        let name = match &self.content {
+            Content::File { path, .. } => path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+            Content::Stored { repository } => repository.name.rsplit('/').next().map(str::to_owned),
+        };
+        name.unwrap_or_default()
     }
+}
+
+/// Reads a file that may be a bundle.
+pub(crate) fn read(path: &Path) -> Result<Bytes, Failure> {
+    check_file(path)?;
+    let bytes = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    Ok(bytes.into())
 }
 
 fn check_file(path: &Path) -> Result<(), Failure> {
@@ -99,7 +146,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     }
 }
 
-fn refused(path: &Path, error: &InspectError) -> Failure {
+pub(crate) fn refused(path: &Path, error: &InspectError) -> Failure {
     cannot_run(path, &error.to_string())
 }
 

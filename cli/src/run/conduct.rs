@@ -130,12 +130,14 @@ impl Conduct {
         });
         let (driver, handle) = Driver::new(queue, master.clone(), SessionConfig::new(info));
         let mut blobs = master.blobs();
-        let progress = Progress::upload(order.bundle.bytes.len() as u64);
+        let bytes = order.bundle.bytes();
+        let bundle_bytes = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let progress = Progress::upload(bundle_bytes);
         let conduct = Self {
             master,
             task: Arc::new(order.task),
             role: order.role,
-            bundle_bytes: order.bundle.bytes.len() as u64,
+            bundle_bytes,
             handle,
             events,
             driver: tokio::spawn(driver.run()),
@@ -154,7 +156,10 @@ impl Conduct {
             give_up_at: None,
         };
         let upload = async move {
-            let (digest, bytes) = (order.bundle.digest, order.bundle.bytes);
+            let Some(bytes) = bytes else {
+                return Ok(());
+            };
+            let digest = order.bundle.digest;
             blobs
                 .ensure(digest, &bytes, move |sent| progress.at(sent))
                 .await
