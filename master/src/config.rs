@@ -126,6 +126,45 @@ pub struct HistoryConfig {
 pub struct BundlesConfig {
     /// The largest blob that is taken. Default: 1 GiB.
     pub max_bytes: u64,
+    /// Where bundles are kept: `s3://BUCKET/PREFIX` in whatever speaks S3. Default: the state directory.
+    pub store: Option<String>,
+    /// Of an S3 store: its address, if it is not Amazon's. Default: from the environment.
+    pub endpoint: Option<String>,
+    /// Of an S3 store: the region. Default: from the environment.
+    pub region: Option<String>,
+    /// Of an S3 store: the key's id. Default: from the environment, or from the instance.
+    pub access_key_id: Option<String>,
+    /// Of an S3 store: the key's secret. Default: as the id.
+    #[serde(skip_serializing)]
+    pub secret_access_key: Option<Secret>,
+    /// Of an S3 store: whether it may be spoken to without TLS. Default: no.
+    pub allow_http: bool,
+    /// The most bytes that a role and those below it keep, each blob counted once. Default: 64 GiB.
+    pub max_bytes_per_role: u64,
+    /// The most repositories of a role and those below it. Default: 1,000.
+    pub max_repositories_per_role: u64,
+    /// The most tags of a repository. Default: 20,000.
+    pub max_tags_per_repository: u64,
+    /// The most manifests of a repository. Default: 20,000.
+    pub max_manifests_per_repository: u64,
+    /// The most uploads that are under way or were not finished. Default: 1,000.
+    pub max_uploads: usize,
+    /// How long a bare bundle is kept that no task runs and nobody asks for. Default: 7 days.
+    pub keep_unused_ms: u64,
+    /// How long a layer that no manifest names, or a manifest that no tag names, is kept. Default: 1 h.
+    pub keep_unreferenced_ms: u64,
+    /// How often what nobody needs is removed; 0 is never. Default: 1 h.
+    pub collect_interval_ms: u64,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
 }
 
 /// The streams to schedulers and agents.
@@ -195,7 +234,24 @@ impl Default for HistoryConfig {
 
 impl Default for BundlesConfig {
     fn default() -> Self {
-        Self { max_bytes: 1 << 30 }
+        const HOUR_MS: u64 = 3_600_000;
+        Self {
+            max_bytes: 1 << 30,
+            store: None,
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            allow_http: false,
+            max_bytes_per_role: 64 << 30,
+            max_repositories_per_role: 1_000,
+            max_tags_per_repository: 20_000,
+            max_manifests_per_repository: 20_000,
+            max_uploads: 1_000,
+            keep_unused_ms: 7 * 24 * HOUR_MS,
+            keep_unreferenced_ms: HOUR_MS,
+            collect_interval_ms: HOUR_MS,
+        }
     }
 }
 
@@ -352,6 +408,7 @@ mod tests {
         for wrong in [
             "state_directory = '/s'\nlissten = '127.0.0.1:1'",
             "state_directory = '/s'\n[allocation]\nwindow = 3",
+            "state_directory = '/s'\n[bundles]\nbucket = 'b'",
             "state_directory = '/s'\n[allocation]\nweights_milli = { a = 0 }",
             "listen = '127.0.0.1:1'",
         ] {

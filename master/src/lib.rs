@@ -7,19 +7,21 @@
 //! Invariant: whatever a peer was told is durable, for a batch's effects are performed after its
 //! records were committed. Invariant: nothing but the driver touches the core.
 
-mod bundle_store;
 mod clock;
+mod collecting;
 mod config;
 mod doors;
 mod driver;
 mod master;
 mod policy;
+mod registry;
 mod store;
 
-pub use bundle_store::BundleStoreError;
 pub use config::{
-    AllocationConfig, BundlesConfig, HistoryConfig, LivenessConfig, MasterConfig, StreamsConfig,
+    AllocationConfig, BundlesConfig, HistoryConfig, LivenessConfig, MasterConfig, Secret,
+    StreamsConfig,
 };
 pub use master::{Master, MasterError, RunningMaster, Shutdown, StartError};
 pub use policy::load_policy;
+pub use registry::error::BundleStoreError;
 pub use store::StoreError;

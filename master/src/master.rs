@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_master_core::Master as Core;
@@ -14,12 +13,14 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::bundle_store::{BundleStore, BundleStoreError, LocalBundleStore};
 use crate::clock::Clock;
 use crate::config::MasterConfig;
 use crate::driver::input::DriverHandle;
 use crate::driver::{Driver, DriverError};
 use crate::policy::{in_full, load_bundle};
+use crate::registry::Registry;
+use crate::registry::blobs::Blobs;
+use crate::registry::error::BundleStoreError;
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::{Store, StoreError};
@@ -154,7 +155,6 @@ struct Opened<S> {
     driver_core: Core,
     clock: Clock,
     store: S,
-    bundles: Arc<dyn BundleStore>,
 }
 
 /// Starts a master on any store.
@@ -162,12 +162,15 @@ async fn start_with<S: Store>(
     config: MasterConfig,
     open_store: impl FnOnce(&MasterConfig) -> Result<S, StartError> + Send + 'static,
 ) -> Result<RunningMaster, StartError> {
-    let (opened, config) = tokio::task::spawn_blocking(move || {
+    let (mut opened, config) = tokio::task::spawn_blocking(move || {
         let opened = open(&config, open_store)?;
         Ok::<_, StartError>((opened, config))
     })
     .await
     .map_err(StartError::Lost)??;
+    let directory = config.state_directory.join("bundles");
+    let registry = Registry::open(&directory, !config.ephemeral, config.bundles.clone()).await?;
+    restore_policy(&mut opened.driver_core, &registry.blobs).await;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().map_err(|source| StartError::Listen {
         address: config.listen,
@@ -176,9 +179,10 @@ async fn start_with<S: Store>(
     let stop = CancellationToken::new();
     let (handle, inputs) = DriverHandle::new();
     let driver = Driver::new(opened.driver_core, opened.clock, opened.store, inputs);
-    let server = Server::new(&config, opened.clock, handle, opened.bundles);
+    let server = Server::new(&config, opened.clock, handle.clone(), registry.clone());
     tracing::info!(%address, "the master serves");
     let driver = tokio::spawn(driver.run(stop.clone()));
+    tokio::spawn(crate::collecting::run(registry, handle, stop.clone()));
     let server = server.serve(listener, stop.clone()).await;
     let supervisor = supervise(driver, server, stop.clone(), config.shutdown_grace());
     Ok(RunningMaster {
@@ -203,26 +207,25 @@ fn open<S: Store>(
         })?;
     let mut store = open_store(config)?;
     let records = store.load()?;
-    let bundles = LocalBundleStore::open(&directory.join("bundles"), !config.ephemeral)?;
     let clock = Clock::start();
     tracing::info!(records = records.len(), directory = %directory.display(), "recovered the registry");
-    let mut core = Core::recover(config.core(), seed()?, clock.now(), records);
-    restore_policy(&mut core, &bundles);
+    let core = Core::recover(config.core(), seed()?, clock.now(), records);
     Ok(Opened {
         driver_core: core,
         clock,
         store,
-        bundles: Arc::new(bundles),
     })
 }
 
 /// Loads the plug-in that was the policy when the last master ended. A master without it works on,
 /// with DRF, and says so.
-fn restore_policy(core: &mut Core, bundles: &dyn BundleStore) {
+async fn restore_policy(core: &mut Core, bundles: &Blobs) {
     let Some(digest) = core.chosen_plugin() else {
         return;
     };
-    let loaded = load_bundle(bundles, digest).map_err(|error| in_full(&error));
+    let loaded = load_bundle(bundles, digest)
+        .await
+        .map_err(|error| in_full(&error));
     if let Err(error) = &loaded {
         tracing::warn!(%digest, error, "the policy cannot be loaded; DRF decides");
     }

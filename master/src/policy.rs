@@ -10,7 +10,8 @@ use nesos_types::role::{Role, RoleSettings};
 use nesos_types::time::Time;
 use thiserror::Error;
 
-use crate::bundle_store::{BundleStore, BundleStoreError};
+use crate::registry::blobs::Blobs;
+use crate::registry::error::BundleStoreError;
 
 /// Why a bundle cannot be the policy.
 #[derive(Debug, Error)]
@@ -24,6 +25,9 @@ pub(crate) enum LoadError {
     /// It is no policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Compiling it was lost: a bug.
+    #[error("the policy could not be compiled")]
+    Lost(#[source] tokio::task::JoinError),
 }
 
 /// An error with its cause.
@@ -42,20 +46,21 @@ pub fn load_policy(component: &[u8]) -> Result<Box<dyn PolicyGuest>, PolicyError
     Ok(Box::new(Guest(PolicyComponent::load(component)?)))
 }
 
-/// The same with a component among the bundles.
-pub(crate) fn load_bundle(
-    bundles: &dyn BundleStore,
+/// The same with a component among the bundles, compiled where that holds up nobody.
+pub(crate) async fn load_bundle(
+    bundles: &Blobs,
     digest: Digest,
 ) -> Result<Box<dyn PolicyGuest>, LoadError> {
-    let blob = bundles.open(digest)?.ok_or(LoadError::NotThere(digest))?;
-    let size = usize::try_from(blob.size()).unwrap_or(usize::MAX);
+    let blob = bundles.open(digest).await?;
+    let size = blob.ok_or(LoadError::NotThere(digest))?.size;
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
     if size > MAX_POLICY_BYTES {
         return Err(PolicyError::TooLarge(size).into());
     }
-    let mut bytes = vec![0; size];
-    let read = blob.read_at(0, &mut bytes)?;
-    bytes.truncate(read);
-    Ok(load_policy(&bytes)?)
+    let bytes = bundles.read(digest).await?;
+    let bytes = bytes.ok_or(LoadError::NotThere(digest))?;
+    let loading = tokio::task::spawn_blocking(move || load_policy(&bytes));
+    Ok(loading.await.map_err(LoadError::Lost)??)
 }
 
 /// A component as the core sees it.

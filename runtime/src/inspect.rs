@@ -23,8 +23,12 @@ pub struct BundleInfo {
     pub imports: Vec<String>,
     /// Imports that nobody provides; a bundle with any of them cannot run.
     pub missing: Vec<MissingImport>,
+    /// What it exports: functions of a module, interfaces of a component.
+    pub exports: Vec<String>,
     /// What its memories take at the start, in bytes.
     pub minimum_memory_bytes: u64,
+    /// What its memories can take at the most, in bytes, if every one of them says so.
+    pub maximum_memory_bytes: Option<u64>,
 }
 
 /// Kinds of programs.
@@ -136,6 +140,12 @@ pub fn inspect_bytes(bytes: &[u8]) -> Result<BundleInfo, InspectError> {
     check_magic(bytes)?;
     let found = scan::scan(bytes)?;
     found.into_info()
+}
+
+/// As [`inspect_bytes`], for bundles that need not be a command.
+pub fn survey_bytes(bytes: &[u8]) -> Result<BundleInfo, InspectError> {
+    check_magic(bytes)?;
+    Ok(scan::scan(bytes)?.into_survey())
 }
 
 /// What a component says of itself, whatever its world.

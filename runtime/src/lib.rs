@@ -37,6 +37,7 @@ pub use exit::Exit;
 pub use fuel_rate::measure_fuel_rate;
 pub use inspect::{
     BundleInfo, BundleKind, InspectError, MissingImport, WasiVersion, inspect, inspect_bytes,
+    survey_bytes,
 };
 pub use mailbox::{GuestEvent, PostError};
 pub use module_cache::{ModuleCache, ModuleCacheError};

@@ -2,7 +2,6 @@
 //! kept is the store's affair.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::Stream;
@@ -12,7 +11,9 @@ use nesos_types::bundle::Digest;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::bundle_store::{BundleStore, BundleStoreError, UploadName};
+use crate::registry::Registry;
+use crate::registry::error::BundleStoreError;
+use crate::registry::staging::UploadName;
 
 mod download;
 mod upload;
@@ -20,9 +21,7 @@ mod upload;
 /// Serves `BundleService`.
 #[derive(Debug)]
 pub(crate) struct BundleDoor {
-    store: Arc<dyn BundleStore>,
-    /// The largest blob that is taken, in bytes.
-    max_bytes: u64,
+    registry: Registry,
     /// Numbers uploads of a blob that somebody else is uploading as well.
     beside: AtomicU64,
     /// Cancelled when transfers may no longer go on.
@@ -30,14 +29,9 @@ pub(crate) struct BundleDoor {
 }
 
 impl BundleDoor {
-    pub(crate) fn new(
-        store: Arc<dyn BundleStore>,
-        max_bytes: u64,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(registry: Registry, stop: CancellationToken) -> Self {
         Self {
-            store,
-            max_bytes,
+            registry,
             beside: AtomicU64::new(1),
             stop,
         }
@@ -51,32 +45,29 @@ impl BundleService for BundleDoor {
         request: Request<v1::StatRequest>,
     ) -> Result<Response<v1::StatResponse>, Status> {
         let digest = digest(&request.get_ref().digest)?;
-        let store = Arc::clone(&self.store);
-        let response = blocking(move || {
-            Ok(match store.stat(digest)? {
-                Some(bytes) => v1::StatResponse {
-                    complete: true,
-                    bytes,
-                },
-                None => v1::StatResponse {
-                    complete: false,
-                    bytes: store.uploaded(&UploadName::of_digest(digest))?,
-                },
-            })
-        });
-        response.await.map(Response::new)
+        let blobs = &self.registry.blobs;
+        let complete = blobs
+            .stat(digest)
+            .await
+            .map_err(|error| status_of(&error))?;
+        let bytes = match complete {
+            Some(bytes) => Ok(Some(bytes)),
+            None => blobs.staging.received(&UploadName::of_digest(digest)),
+        };
+        let bytes = bytes.map_err(|error| status_of(&error))?;
+        Ok(Response::new(v1::StatResponse {
+            complete: complete.is_some(),
+            bytes: bytes.unwrap_or_default(),
+        }))
     }
 
     async fn upload(
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadResponse>, Status> {
-        let received = upload::receive(
-            Arc::clone(&self.store),
-            request.into_inner(),
-            self.max_bytes,
-            || self.beside.fetch_add(1, Ordering::Relaxed),
-        );
+        let received = upload::receive(&self.registry, request.into_inner(), || {
+            self.beside.fetch_add(1, Ordering::Relaxed)
+        });
         match self.stop.run_until_cancelled(received).await {
             Some(result) => result.map(|bytes| Response::new(v1::UploadResponse { bytes })),
             None => Err(Status::unavailable("the master is stopping")),
@@ -94,11 +85,11 @@ impl BundleService for BundleDoor {
             offset,
         } = request.into_inner();
         let digest = digest(&text)?;
-        let store = Arc::clone(&self.store);
-        let blob = blocking(move || store.open(digest))
-            .await?
+        let blob = self.registry.blobs.open(digest).await;
+        let blob = blob
+            .map_err(|error| status_of(&error))?
             .ok_or_else(|| Status::not_found(format!("there is no blob {digest}")))?;
-        let chunks = download::chunks(blob.into(), offset, self.stop.clone())?;
+        let chunks = download::chunks(blob, offset, self.stop.clone())?;
         Ok(Response::new(Box::pin(chunks)))
     }
 }
@@ -108,26 +99,17 @@ fn digest(text: &str) -> Result<Digest, Status> {
         .map_err(|error| Status::invalid_argument(format!("digest: {error}")))
 }
 
-/// Does something that may wait for the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BundleStoreError> + Send + 'static,
-) -> Result<T, Status> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|error| status_of(&error)),
-        Err(lost) => Err(Status::internal(format!("the bundle store failed: {lost}"))),
-    }
-}
-
 fn status_of(error: &BundleStoreError) -> Status {
-    let text = match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
+    let text = error.in_full();
     match error {
-        BundleStoreError::DigestMismatch { .. } => Status::data_loss(text),
+        BundleStoreError::DigestMismatch { .. } | BundleStoreError::Damaged { .. } => {
+            Status::data_loss(text)
+        }
         BundleStoreError::OffsetBeyond { .. } => Status::out_of_range(text),
         BundleStoreError::Busy => Status::aborted(text),
         BundleStoreError::Full { .. } => Status::resource_exhausted(text),
-        BundleStoreError::Io { .. } => Status::internal(text),
+        BundleStoreError::Io { .. }
+        | BundleStoreError::Object { .. }
+        | BundleStoreError::Config { .. } => Status::internal(text),
     }
 }

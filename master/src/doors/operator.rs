@@ -2,7 +2,6 @@
 //! ask for.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -17,10 +16,11 @@ use nesos_types::time::Time;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use crate::bundle_store::BundleStore;
 use crate::clock::Clock;
 use crate::driver::input::{DriverHandle, Stopping};
+use crate::registry::Registry;
 
+pub(crate) mod bundles;
 mod explain;
 mod policy;
 mod state;
@@ -31,8 +31,8 @@ mod watch;
 pub(crate) struct OperatorDoor {
     pub(crate) driver: DriverHandle,
     pub(crate) clock: Clock,
-    /// Where policies are uploaded to.
-    pub(crate) bundles: Arc<dyn BundleStore>,
+    /// Bundles, policies among them.
+    pub(crate) registry: Registry,
     /// Cancelled when watching is over.
     pub(crate) stop: CancellationToken,
 }
@@ -134,7 +134,7 @@ impl OperatorService for OperatorDoor {
         &self,
         request: Request<v1::SetPolicyRequest>,
     ) -> Result<Response<v1::SetPolicyResponse>, Status> {
-        let requested = policy::requested(request.into_inner(), &self.bundles).await?;
+        let requested = policy::requested(request.into_inner(), &self.registry.blobs).await?;
         let view = self.driver.set_policy(requested).await?;
         Ok(Response::new(v1::SetPolicyResponse {
             policy: Some(policy::state(&view)),
@@ -151,6 +151,36 @@ impl OperatorService for OperatorDoor {
         let shape = shape.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let explanation = self.driver.explain(framework, shape).await?;
         explain::response(&explanation, self.clock.now()).map(Response::new)
+    }
+
+    async fn collect_bundles(
+        &self,
+        request: Request<v1::CollectBundlesRequest>,
+    ) -> Result<Response<v1::CollectBundlesResponse>, Status> {
+        let snapshot = self.driver.snapshot().await?;
+        let dry_run = request.get_ref().dry_run;
+        bundles::collect(&self.registry, &snapshot, dry_run)
+            .await
+            .map(Response::new)
+    }
+
+    async fn inspect_bundle(
+        &self,
+        request: Request<v1::InspectBundleRequest>,
+    ) -> Result<Response<v1::InspectBundleResponse>, Status> {
+        bundles::inspect(&self.registry, request.get_ref())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_bundles(
+        &self,
+        request: Request<v1::ListBundlesRequest>,
+    ) -> Result<Response<v1::ListBundlesResponse>, Status> {
+        Ok(Response::new(bundles::list(
+            &self.registry,
+            request.get_ref(),
+        )))
     }
 }
 

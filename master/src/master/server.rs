@@ -1,6 +1,5 @@
 //! One port with all doors on it, and beside them gRPC's own health and reflection services.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_api::v1::agent_service_server::AgentServiceServer;
@@ -11,10 +10,10 @@ use nesos_api::{MAX_CHUNK_BYTES, MAX_FRAME_BYTES, v1};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::RoutesBuilder;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::server::HealthReporter;
 
-use crate::bundle_store::BundleStore;
 use crate::clock::Clock;
 use crate::config::MasterConfig;
 use crate::doors::agents::AgentDoor;
@@ -22,6 +21,7 @@ use crate::doors::bundles::BundleDoor;
 use crate::doors::operator::OperatorDoor;
 use crate::doors::scheduler::SchedulerDoor;
 use crate::driver::input::DriverHandle;
+use crate::registry::{Registry, http};
 
 /// How much a peer may send on one stream, and on all of a connection, before it is read: enough for
 /// a full frame to be under way while another one is worked on.
@@ -39,6 +39,7 @@ pub(super) struct Server {
     agents: AgentDoor,
     operator: OperatorDoor,
     bundles: BundleDoor,
+    registry: Registry,
     /// Cancelled when what does not end with the driver has to end as well.
     stop_streams: CancellationToken,
 }
@@ -55,7 +56,7 @@ impl Server {
         config: &MasterConfig,
         clock: Clock,
         driver: DriverHandle,
-        bundles: Arc<dyn BundleStore>,
+        registry: Registry,
     ) -> Self {
         let stop_streams = CancellationToken::new();
         let most_queued = config.streams.max_queued_messages;
@@ -71,10 +72,11 @@ impl Server {
             operator: OperatorDoor {
                 driver,
                 clock,
-                bundles: Arc::clone(&bundles),
+                registry: registry.clone(),
                 stop: stop_streams.clone(),
             },
-            bundles: BundleDoor::new(bundles, config.bundles.max_bytes, stop_streams.clone()),
+            bundles: BundleDoor::new(registry.clone(), stop_streams.clone()),
+            registry,
             stop_streams,
         }
     }
@@ -88,12 +90,9 @@ impl Server {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors were generated with the code");
-        let router = tonic::transport::Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(HTTP2_FRAME_BYTES)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        let pages = http::router(self.registry, self.stop_streams.clone());
+        let mut services = RoutesBuilder::from(pages);
+        services
             .add_service(health_service)
             .add_service(reflection)
             .add_service(
@@ -108,6 +107,14 @@ impl Server {
                 BundleServiceServer::new(self.bundles)
                     .max_decoding_message_size(2 * MAX_CHUNK_BYTES),
             );
+        let router = tonic::transport::Server::builder()
+            .accept_http1(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(HTTP2_FRAME_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .add_routes(services.routes());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let task = tokio::spawn(async move {
             router

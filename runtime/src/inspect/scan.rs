@@ -30,6 +30,8 @@ pub(super) struct Found {
     spawns_threads: bool,
     imports_wasi_0_1: bool,
     minimum_memory_bytes: u64,
+    maximum_memory_bytes: u64,
+    has_unbounded_memory: bool,
     functions: u64,
 }
 
@@ -203,6 +205,9 @@ impl Found {
         self.minimum_memory_bytes = self
             .minimum_memory_bytes
             .saturating_add(memory.initial.saturating_mul(page));
+        self.has_unbounded_memory |= memory.maximum.is_none();
+        let maximum = memory.maximum.unwrap_or_default().saturating_mul(page);
+        self.maximum_memory_bytes = self.maximum_memory_bytes.saturating_add(maximum);
     }
 
     fn add_import(&mut self, module: &str, name: &str, ty: &TypeRef) {
@@ -242,18 +247,34 @@ impl Found {
             self.check_start()?;
             self.imports_wasi_0_1.then_some(WasiVersion::V0_1)
         };
+        Ok(self.summary(wasi))
+    }
+
+    /// The summary of what need not be a command.
+    pub(super) fn into_survey(self) -> BundleInfo {
+        let wasi = if self.is_component {
+            self.command_version().ok()
+        } else {
+            self.imports_wasi_0_1.then_some(WasiVersion::V0_1)
+        };
+        self.summary(wasi)
+    }
+
+    fn summary(self, wasi: Option<WasiVersion>) -> BundleInfo {
         let kind = match (self.is_component, self.spawns_threads) {
             (true, _) => BundleKind::Component,
             (false, true) => BundleKind::ThreadedModule,
             (false, false) => BundleKind::Module,
         };
-        Ok(BundleInfo {
+        BundleInfo {
             kind,
             wasi,
             imports: self.imports,
             missing: self.missing,
+            exports: self.exports,
             minimum_memory_bytes: self.minimum_memory_bytes,
-        })
+            maximum_memory_bytes: (!self.has_unbounded_memory).then_some(self.maximum_memory_bytes),
+        }
     }
 
     fn check_start(&self) -> Result<(), InspectError> {

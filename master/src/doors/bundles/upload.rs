@@ -1,13 +1,15 @@
 //! Receiving a blob: the rules of offsets and sizes.
 
-use std::sync::Arc;
-
 use nesos_api::{MAX_CHUNK_BYTES, v1};
 use nesos_types::bundle::Digest;
 use tonic::{Status, Streaming};
 
-use super::{blocking, digest};
-use crate::bundle_store::{BundleStore, BundleStoreError, Upload, UploadName};
+use super::{digest, status_of};
+use crate::registry::Registry;
+use crate::registry::blobs::Purpose;
+use crate::registry::error::BundleStoreError;
+use crate::registry::objects::blocking;
+use crate::registry::staging::{Upload, UploadName};
 
 /// What the first chunk of an upload promises.
 #[derive(Clone, Copy, Debug)]
@@ -19,27 +21,26 @@ struct Promise {
 
 /// Receives a blob and answers its size. `beside` numbers an upload that runs beside another one.
 pub(super) async fn receive(
-    store: Arc<dyn BundleStore>,
+    registry: &Registry,
     mut chunks: Streaming<v1::UploadChunk>,
-    max_bytes: u64,
     beside: impl FnOnce() -> u64,
 ) -> Result<u64, Status> {
     let first = chunks
         .message()
         .await?
         .ok_or_else(|| Status::invalid_argument("an upload has one chunk at least"))?;
-    let promise = validate_promise(&first, max_bytes)?;
-    if let Some(bytes) = existing(&store, promise.digest).await? {
+    let promise = validate_promise(&first, registry.config.max_bytes)?;
+    if let Some(bytes) = existing(registry, promise.digest).await? {
         return Ok(bytes);
     }
-    let mut upload = begin(store, promise, beside).await?;
+    let mut upload = begin(registry, promise, beside).await?;
     let mut chunk = Some(first);
     while let Some(received) = chunk {
         validate_chunk(&received, upload.received(), promise)?;
         upload = append(upload, received).await?;
         chunk = chunks.message().await?;
     }
-    finish(upload, promise).await
+    finish(registry, upload, promise).await
 }
 
 fn validate_promise(first: &v1::UploadChunk, max_bytes: u64) -> Result<Promise, Status> {
@@ -79,18 +80,28 @@ fn validate_chunk(chunk: &v1::UploadChunk, received: u64, promise: Promise) -> R
     Ok(())
 }
 
-async fn existing(store: &Arc<dyn BundleStore>, digest: Digest) -> Result<Option<u64>, Status> {
-    let store = Arc::clone(store);
-    blocking(move || store.stat(digest)).await
+/// A blob that is here already is from now on kept as a bundle of its own, too.
+async fn existing(registry: &Registry, digest: Digest) -> Result<Option<u64>, Status> {
+    let blobs = &registry.blobs;
+    let size = blobs
+        .stat(digest)
+        .await
+        .map_err(|error| status_of(&error))?;
+    if size.is_some() {
+        let marked = blobs.mark(digest, Purpose::Bare).await;
+        marked.map_err(|error| status_of(&error))?;
+    }
+    Ok(size)
 }
 
 /// Two clients that upload the same blob from its beginning do not have to know of one another: the
 /// second one gets an upload of its own, and whoever is ready first makes the blob.
 async fn begin(
-    store: Arc<dyn BundleStore>,
+    registry: &Registry,
     promise: Promise,
     beside: impl FnOnce() -> u64,
-) -> Result<Box<dyn Upload>, Status> {
+) -> Result<Upload, Status> {
+    let store = registry.blobs.staging.clone();
     let name = UploadName::of_digest(promise.digest);
     let aside = name.beside(beside());
     blocking(move || match store.resume(&name, promise.offset) {
@@ -98,20 +109,19 @@ async fn begin(
         begun => begun,
     })
     .await
+    .map_err(|error| status_of(&error))
 }
 
-async fn append(
-    mut upload: Box<dyn Upload>,
-    chunk: v1::UploadChunk,
-) -> Result<Box<dyn Upload>, Status> {
+async fn append(mut upload: Upload, chunk: v1::UploadChunk) -> Result<Upload, Status> {
     blocking(move || {
         upload.append(&chunk.data)?;
         Ok(upload)
     })
     .await
+    .map_err(|error| status_of(&error))
 }
 
-async fn finish(upload: Box<dyn Upload>, promise: Promise) -> Result<u64, Status> {
+async fn finish(registry: &Registry, upload: Upload, promise: Promise) -> Result<u64, Status> {
     let received = upload.received();
     if received < promise.total {
         return Err(Status::invalid_argument(format!(
@@ -119,7 +129,10 @@ async fn finish(upload: Box<dyn Upload>, promise: Promise) -> Result<u64, Status
             promise.total
         )));
     }
-    blocking(move || upload.commit(promise.digest)).await?;
-    tracing::debug!(digest = %promise.digest, bytes = received, "stored a blob");
+    let committed = registry
+        .blobs
+        .commit(upload, promise.digest, Purpose::Bare)
+        .await;
+    committed.map_err(|error| status_of(&error))?;
     Ok(received)
 }

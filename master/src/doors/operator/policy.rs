@@ -1,6 +1,5 @@
 //! Setting the policy: what an operator asks for, made a policy that can decide.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_api::v1;
@@ -10,8 +9,8 @@ use nesos_master_core::{BuiltInPolicy, NewPolicy, Preemption};
 use tonic::Status;
 
 use super::parse;
-use crate::bundle_store::BundleStore;
 use crate::policy::{LoadError, in_full, load_bundle};
+use crate::registry::blobs::Blobs;
 
 /// The most characters of a plug-in's name.
 const MAX_NAME: usize = 128;
@@ -19,7 +18,7 @@ const MAX_NAME: usize = 128;
 /// The policy that a request names. Compiles a plug-in, where that holds up nobody.
 pub(super) async fn requested(
     request: v1::SetPolicyRequest,
-    bundles: &Arc<dyn BundleStore>,
+    bundles: &Blobs,
 ) -> Result<NewPolicy, Status> {
     let preemption = request.preemption;
     match request.policy {
@@ -31,7 +30,7 @@ pub(super) async fn requested(
             (BuiltInPolicy::Drf, Some(_)) => Err(not_preemptive()),
         },
         Some(Policy::Plugin(_)) if preemption.is_some() => Err(not_preemptive()),
-        Some(Policy::Plugin(asked)) => plugin(asked, Arc::clone(bundles)).await,
+        Some(Policy::Plugin(asked)) => plugin(asked, bundles).await,
         None => Err(Status::invalid_argument(
             "policy: say a built-in policy or a plug-in",
         )),
@@ -56,10 +55,7 @@ fn built_in(name: &str) -> Result<BuiltInPolicy, Status> {
         })
 }
 
-async fn plugin(
-    asked: v1::PolicyPlugin,
-    bundles: Arc<dyn BundleStore>,
-) -> Result<NewPolicy, Status> {
+async fn plugin(asked: v1::PolicyPlugin, bundles: &Blobs) -> Result<NewPolicy, Status> {
     let v1::PolicyPlugin { name, digest } = asked;
     if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(Status::invalid_argument(format!(
@@ -67,11 +63,8 @@ async fn plugin(
         )));
     }
     let digest = parse("plugin.digest", &digest)?;
-    let loading = tokio::task::spawn_blocking(move || load_bundle(&*bundles, digest));
-    let guest = loading
-        .await
-        .map_err(|lost| Status::internal(format!("the policy could not be compiled: {lost}")))?
-        .map_err(|error| status_of(&error))?;
+    let guest = load_bundle(bundles, digest).await;
+    let guest = guest.map_err(|error| status_of(&error))?;
     Ok(NewPolicy::Plugin {
         name,
         digest,
@@ -84,7 +77,7 @@ fn status_of(error: &LoadError) -> Status {
     match error {
         LoadError::NotThere(_) => Status::not_found(text),
         LoadError::Policy(_) => Status::invalid_argument(text),
-        LoadError::Store(_) => Status::internal(text),
+        LoadError::Store(_) | LoadError::Lost(_) => Status::internal(text),
     }
 }
 
