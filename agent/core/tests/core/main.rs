@@ -3,6 +3,7 @@
 mod compiled;
 mod draining;
 mod executors;
+mod groups;
 mod kills;
 mod launches;
 mod recovery;
