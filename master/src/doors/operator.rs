@@ -184,7 +184,8 @@ fn framework_of(snapshot: &Snapshot, task: &TaskId) -> Result<FrameworkId, Statu
             let live = |view: &nesos_master_core::snapshot::TaskView| {
                 view.id == *task && !view.state.is_terminal()
             };
-            framework.tasks.iter().any(live)
+            let runs = framework.executors.iter().map(|executor| &executor.run);
+            framework.tasks.iter().chain(runs).any(live)
         })
         .map(|framework| framework.id)
         .collect();

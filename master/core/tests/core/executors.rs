@@ -41,12 +41,15 @@ impl Script {
     fn run(&self) -> String {
         let executors = &self.master.snapshot().frameworks[0].executors;
         assert_eq!(executors.len(), 1);
-        executors[0].run.to_string()
+        executors[0].run.id.to_string()
     }
 
     fn runs(&self) -> Vec<(TaskState, usize)> {
         let executors = &self.master.snapshot().frameworks[0].executors;
-        executors.iter().map(|run| (run.state, run.tasks)).collect()
+        executors
+            .iter()
+            .map(|view| (view.run.state, view.tasks))
+            .collect()
     }
 
     /// With an executor that runs task `a`.
@@ -263,6 +266,7 @@ fn an_agent_brings_its_executors_back() {
         unacknowledged: None,
     };
     let there = script.master.snapshot().frameworks[0].executors[0]
+        .run
         .info
         .clone();
     let task_there = script.master.snapshot().frameworks[0].tasks[0].info.clone();
@@ -282,6 +286,7 @@ fn an_agent_brings_its_executors_back() {
 fn an_executor_goes_with_its_agent_and_comes_back_with_it() {
     let (mut script, run) = Script::with_executor();
     let info_there = script.master.snapshot().frameworks[0].executors[0]
+        .run
         .info
         .clone();
     script.hang_up_agent(2);
