@@ -17,6 +17,7 @@ mod engine;
 mod exit;
 mod fuel_rate;
 mod guest;
+mod guest_api;
 mod inspect;
 mod ledger;
 mod limits;

@@ -171,11 +171,6 @@ impl Mailbox {
         self.state.borrow().stop_at
     }
 
-    /// Whether an event waits.
-    pub(crate) fn has_events(&self) -> bool {
-        !self.state.borrow().events.is_empty()
-    }
-
     /// Waits until an event waits.
     pub(crate) async fn until_event(&self) {
         // The sender is ours, so the channel cannot be closed.

@@ -3,6 +3,7 @@
 mod control;
 mod family;
 mod run;
+mod start;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,8 +22,8 @@ use crate::uplink::{Identity, Uplink};
 use crate::wasi::{Stdin, Stdout};
 
 pub(crate) use control::{Control, Order};
-pub(crate) use family::OWN_CPU_MILLI;
-pub(crate) use run::{Host, Slots, run};
+pub(crate) use family::Family;
+pub(crate) use start::{Host, Slots, Start};
 
 /// Everything that a sandbox is made from.
 pub struct SandboxSpec {

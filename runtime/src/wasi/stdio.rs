@@ -28,8 +28,8 @@ pub enum Stdin {
     Attached(mpsc::Receiver<Bytes>),
 }
 
-/// Where stdout or stderr goes.
-#[derive(Debug)]
+/// Where stdout or stderr goes. Clones lead to the same place.
+#[derive(Clone, Debug)]
 pub enum Stdout {
     /// Kept on the host. The guest is never held up.
     Retained(RetainedOutput),
