@@ -159,9 +159,11 @@ impl<L: Launcher> Sandboxes<L> {
         }
         let may_follow = match update.state {
             TaskState::Starting => !ledger.has_run(),
-            TaskState::Running | TaskState::Finished | TaskState::Failed | TaskState::Killed => {
-                true
-            }
+            TaskState::Running
+            | TaskState::Finished
+            | TaskState::Failed
+            | TaskState::Killed
+            | TaskState::Error => true,
             _ => false,
         };
         if !may_follow {

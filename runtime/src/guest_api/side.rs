@@ -112,7 +112,10 @@ impl Side {
     pub(super) fn me(&self) -> wit::types::Identity {
         wit::types::Identity {
             framework: self.framework.to_string(),
-            id: self.task.id.to_string(),
+            id: match self.task.run_of() {
+                Some(executor) => executor.to_string(),
+                None => self.task.id.to_string(),
+            },
             role: self.identity.role.to_string(),
             agent: self.identity.agent.map(|agent| agent.to_string()),
             hostname: self.identity.hostname.clone(),

@@ -257,8 +257,8 @@ fn messages_pass_between_a_scheduler_and_its_own_guests() {
 
 #[test]
 fn an_agent_brings_its_executors_back() {
-    let (mut script, run) = Script::with_executor();
-    let bring = |script: &Script, name: &str, info: SharedTask| AgentTask {
+    let (mut script, _) = Script::with_executor();
+    let bring = |script: &Script, info: SharedTask| AgentTask {
         framework: script.frameworks[0],
         role: Role::default_role(),
         task: info,
@@ -270,7 +270,7 @@ fn an_agent_brings_its_executors_back() {
         .info
         .clone();
     let task_there = script.master.snapshot().frameworks[0].tasks[0].info.clone();
-    let tasks = vec![bring(&script, &run, there), bring(&script, "a", task_there)];
+    let tasks = vec![bring(&script, there), bring(&script, task_there)];
     script.restart();
     let framework = script.frameworks[0];
     let info_of = nesos_types::framework::FrameworkInfo::new("a", [Role::default_role()]);
