@@ -80,6 +80,7 @@ impl Runtime {
             slots,
             spawner: threads.spawner(),
             io,
+            quotas: Arc::default(),
         });
         Ok(Self {
             host,

@@ -20,6 +20,7 @@ use crate::limits::{Bytes, MemoryAccount};
 use crate::mailbox::Audience;
 use crate::program::{Command, Ended, Entry, Kind, Program, launch_failed};
 use crate::threads::{Account, Team, ThreadedModule};
+use crate::wasi::shared::SharedQuotas;
 use crate::wasi::{WasiError, WasiSpec, default_max_files, p1};
 
 /// Descriptors of one sandbox: they are a resource of the whole process.
@@ -91,7 +92,7 @@ async fn course(
         side,
         hears_stop: matches!(audience, Audience::Task | Audience::Executor),
     };
-    let wasi = wasi_spec(spec);
+    let wasi = wasi_spec(spec, host.quotas.clone());
     match (&program.kind, entry) {
         (Kind::Module(command), _) => live(command, wasi, launch).await,
         (Kind::Component(command), _) => live(command, wasi, launch).await,
@@ -264,7 +265,7 @@ fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
     Ok(())
 }
 
-fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
+fn wasi_spec(spec: SandboxSpec, quotas: Arc<SharedQuotas>) -> WasiSpec {
     let task = &spec.task;
     let disk_bytes = task.sandbox_resources().disk_bytes;
     let max_files = task.limits.files;
@@ -274,6 +275,7 @@ fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
         root: spec.root,
         mounts: task.mounts.clone(),
         volumes: spec.volumes,
+        quotas,
         stdin: spec.stdin,
         stdout: spec.stdout,
         stderr: spec.stderr,

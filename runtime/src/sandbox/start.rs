@@ -11,6 +11,7 @@ use super::{Control, Observer, SandboxSpec};
 use crate::cpu::{Share, Spawner};
 use crate::engine::{Engines, Flavour};
 use crate::program::{Entry, Programs};
+use crate::wasi::shared::SharedQuotas;
 
 /// What all sandboxes of a process draw on.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(crate) struct Host {
     pub(crate) slots: Slots,
     pub(crate) spawner: Spawner,
     pub(crate) io: tokio::runtime::Handle,
+    pub(crate) quotas: Arc<SharedQuotas>,
 }
 
 /// As many permits as the pools have room for; launches beyond that wait their turn.
