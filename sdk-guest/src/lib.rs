@@ -81,6 +81,9 @@ pub use task::{IntoResult, Stop, Task};
 
 #[doc(hidden)]
 pub use task::__run_task;
+#[doc(hidden)]
+#[cfg(target_family = "wasm")]
+pub use wasm::host as __host;
 
 /// Makes an `impl Executor for …` the component's executor. One per component, in a library of the crate
 /// type `cdylib`. Natively it changes nothing.
