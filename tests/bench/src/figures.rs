@@ -11,6 +11,7 @@ mod delay;
 mod density;
 mod idle;
 mod latency;
+mod message;
 mod metering;
 mod policy;
 mod run;
@@ -51,6 +52,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "latency",
         about: "From submitting a no-op task to knowing that it has ended",
         run: latency::run,
+    },
+    Benchmark {
+        name: "message",
+        about: "From a scheduler's message to an executor until its answer is there",
+        run: message::run,
     },
     Benchmark {
         name: "run",
