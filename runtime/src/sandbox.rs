@@ -111,6 +111,19 @@ impl Sandbox {
         self.control.mailbox.post(event)
     }
 
+    /// Whether an executor has done with all that it was told, and waits for what comes next; or the sandbox
+    /// is over.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.control.mailbox.is_at_rest() || self.is_over()
+    }
+
+    /// Whether the sandbox is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.control.mailbox.is_over()
+    }
+
     /// CPU time that it has used so far, in nanoseconds, but for the quantum that it is in.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {

@@ -186,11 +186,10 @@ pub fn run_child<R: IntoResult, E: Display>(
 ) -> Result<(), ()> {
     // A child has nobody to give its result to.
     let run = |task| child(task).map(drop);
-    if finish(&task(), run) {
-        Ok(())
-    } else {
-        Err(())
-    }
+    let well = finish(&task(), run);
+    // Nothing runs after this that would do it, as something does after `main`.
+    let flushed = std::io::stdout().flush().is_ok();
+    if well && flushed { Ok(()) } else { Err(()) }
 }
 
 /// The host that calls `registered` before anything else.

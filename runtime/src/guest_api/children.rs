@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nesos_types::task::TaskReason;
@@ -19,13 +19,13 @@ use crate::wasi::{DiskQuota, Stdout};
 pub(super) const MAX_CHILDREN: usize = 1024;
 
 /// One child, for those who hold on to it.
-#[derive(Debug)]
 pub(crate) struct Child {
     pub(super) id: u64,
     control: OnceLock<Arc<Control>>,
     exit: watch::Sender<Option<Exit>>,
     /// The executor knows of the end.
     told: AtomicBool,
+    pipes: Mutex<Pipes>,
 }
 
 /// A hold on a child, as the guest has it.
@@ -36,12 +36,13 @@ pub(crate) struct Child {
 pub struct Hold(pub(super) Arc<Child>);
 
 impl Child {
-    fn new(id: u64) -> Self {
+    fn new(id: u64, pipes: Pipes) -> Self {
         Self {
             id,
             control: OnceLock::new(),
             exit: watch::Sender::new(None),
             told: AtomicBool::new(false),
+            pipes: Mutex::new(pipes),
         }
     }
 
@@ -56,6 +57,11 @@ impl Child {
         if let Some(control) = self.control.get() {
             control.kill(grace, TaskReason::KillRequested, "");
         }
+    }
+
+    /// The executor's ends of its pipes.
+    pub(super) fn pipes(&self) -> MutexGuard<'_, Pipes> {
+        self.pipes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How it has ended. Whoever asks has been told.
@@ -111,13 +117,8 @@ impl Nursery {
 pub(crate) struct Children {
     pub(super) nursery: Nursery,
     /// Those whose end the executor was not told of yet.
-    known: BTreeMap<u64, Known>,
+    known: BTreeMap<u64, Arc<Child>>,
     exited: Arc<Exited>,
-}
-
-struct Known {
-    child: Arc<Child>,
-    pipes: Pipes,
 }
 
 /// Children that have ended, in the order in which they did.
@@ -138,19 +139,15 @@ impl Children {
         self.known.len() < MAX_CHILDREN || {
             // Those whose end was asked for have not been taken out of the queue yet.
             self.known
-                .retain(|_, known| !known.child.told.load(Ordering::Relaxed));
+                .retain(|_, child| !child.told.load(Ordering::Relaxed));
             self.known.len() < MAX_CHILDREN
         }
     }
 
     /// A child that the executor gets to know.
     pub(super) fn add(&mut self, id: u64, pipes: Pipes) -> Arc<Child> {
-        let child = Arc::new(Child::new(id));
-        let known = Known {
-            child: child.clone(),
-            pipes,
-        };
-        self.known.insert(id, known);
+        let child = Arc::new(Child::new(id, pipes));
+        self.known.insert(id, child.clone());
         child
     }
 
@@ -161,14 +158,9 @@ impl Children {
 
     /// One whose end the executor was not told of yet.
     pub(super) fn get(&self, id: u64) -> Option<Arc<Child>> {
-        let known = self.known.get(&id)?;
-        let told = known.child.told.load(Ordering::Relaxed);
-        (!told).then(|| known.child.clone())
-    }
-
-    /// The executor's ends of a child's pipes.
-    pub(super) fn pipes(&mut self, id: u64) -> Option<&mut Pipes> {
-        self.known.get_mut(&id).map(|known| &mut known.pipes)
+        let child = self.known.get(&id)?;
+        let told = child.told.load(Ordering::Relaxed);
+        (!told).then(|| child.clone())
     }
 
     /// A child that has ended and whose end is to be told.
@@ -179,8 +171,7 @@ impl Children {
                 id = exited.pop_front();
                 false
             });
-            let known = self.known.remove(&id?);
-            let child = known.map(|known| known.child);
+            let child = self.known.remove(&id?);
             let child = child.filter(|child| !child.told.load(Ordering::Relaxed));
             if let Some(child) = child
                 && let Some(exit) = child.exit()

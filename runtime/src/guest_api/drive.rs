@@ -139,6 +139,7 @@ impl Turn {
             if let Some(event) = self.waiting(executor, &mailbox) {
                 return Some(event);
             }
+            mailbox.set_at_rest(true);
             let timer = executor.timers.next();
             tokio::select! {
                 () = mailbox.until_event() => {}
@@ -146,6 +147,7 @@ impl Turn {
                 () = executor.children.until_exited() => {}
                 () = until(timer) => {}
             }
+            mailbox.set_at_rest(false);
         }
     }
 

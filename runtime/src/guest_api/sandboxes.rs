@@ -10,7 +10,7 @@ use nesos_types::resources::Resources;
 use nesos_types::task::{SharedTask, TaskInfo, TaskState};
 use tokio::sync::oneshot;
 use wasmtime::Result;
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
 use super::View;
@@ -48,24 +48,18 @@ impl HostChild for View<'_> {
     }
 
     fn stdin(&mut self, hold: Resource<Hold>) -> Result<Option<Resource<DynOutputStream>>> {
-        let stream = self.pipes(&hold)?.and_then(|pipes| pipes.stdin.take());
-        stream
-            .map(|stream| Ok(self.table.push(stream)?))
-            .transpose()
+        let stream = self.table.get(&hold)?.0.pipes().stdin.take();
+        given(self.table, stream)
     }
 
     fn stdout(&mut self, hold: Resource<Hold>) -> Result<Option<Resource<DynInputStream>>> {
-        let stream = self.pipes(&hold)?.and_then(|pipes| pipes.stdout.take());
-        stream
-            .map(|stream| Ok(self.table.push(stream)?))
-            .transpose()
+        let stream = self.table.get(&hold)?.0.pipes().stdout.take();
+        given(self.table, stream)
     }
 
     fn stderr(&mut self, hold: Resource<Hold>) -> Result<Option<Resource<DynInputStream>>> {
-        let stream = self.pipes(&hold)?.and_then(|pipes| pipes.stderr.take());
-        stream
-            .map(|stream| Ok(self.table.push(stream)?))
-            .transpose()
+        let stream = self.table.get(&hold)?.0.pipes().stderr.take();
+        given(self.table, stream)
     }
 
     fn kill(&mut self, hold: Resource<Hold>, grace_ms: u64) -> Result<()> {
@@ -90,13 +84,15 @@ impl HostChild for View<'_> {
     }
 }
 
-impl View<'_> {
-    fn pipes(&mut self, hold: &Resource<Hold>) -> Result<Option<&mut Pipes>> {
-        let id = self.table.get(hold)?.0.id;
-        let executor = self.side.executor();
-        Ok(executor.and_then(|executor| executor.children.pipes(id)))
-    }
+/// A stream, for the guest.
+fn given<S: Send + 'static>(
+    table: &mut ResourceTable,
+    stream: Option<S>,
+) -> Result<Option<Resource<S>>> {
+    stream.map(|stream| Ok(table.push(stream)?)).transpose()
+}
 
+impl View<'_> {
     fn try_spawn(&mut self, spec: Spec) -> std::result::Result<Hold, SpawnError> {
         let left = self.left();
         let parts = self.side.spawning().ok_or(SpawnError::NotAnExecutor)?;
