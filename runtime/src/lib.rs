@@ -48,4 +48,4 @@ pub use uplink::{
     GuestUpdate, Identity, MAX_MESSAGE_BYTES, MAX_STATUS_BYTES, MAX_STATUS_MESSAGE_BYTES,
     MessageRefused, NoUplink, UpdateRefused, Uplink,
 };
-pub use wasi::{DiskQuota, RetainedOutput, Stdin, Stdout};
+pub use wasi::{DiskQuota, PipeReader, PipeWriter, RetainedOutput, Stdin, Stdout};

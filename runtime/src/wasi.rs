@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod file;
 pub(crate) mod p1;
+pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod retained;
 pub(crate) mod shared;
@@ -26,6 +27,7 @@ use crate::determinism::Determinism;
 use self::shared::SharedQuotas;
 use self::volume::Volume;
 
+pub use pipe::{PipeReader, PipeWriter};
 pub use quota::DiskQuota;
 pub use retained::RetainedOutput;
 pub use stdio::{Stdin, Stdout};

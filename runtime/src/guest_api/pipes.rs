@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, OutputStream, Pollable, StreamResult,
@@ -11,10 +10,11 @@ use wasmtime_wasi::p2::{
 
 use crate::ledger::Ledger;
 use crate::wasi::component::{input_stream, output_stream};
+use crate::wasi::pipe::pipe;
 use crate::wasi::stdio::{FRAME, Input, Output};
 use crate::wasi::{Stdin, Stdout};
 
-/// What a pipe holds at the most: one frame on its way, and one that waits at either end.
+/// What a pipe holds at the most: a frame on its way, and one that was taken out and not read yet.
 pub(super) const PIPE_BYTES: u64 = 2 * FRAME as u64;
 
 /// Memory that is charged for as long as this lives.
@@ -51,20 +51,20 @@ pub(super) struct Pipes {
 /// A pipe into a child: the child's end, and the executor's.
 pub(super) fn into_child(ledger: &Arc<Ledger>) -> Option<(Stdin, DynOutputStream)> {
     let charge = Charge::take(ledger, PIPE_BYTES)?;
-    let (sender, receiver) = mpsc::channel(1);
-    let output = Output::new(Stdout::Attached(sender), Arc::default());
+    let (writer, reader) = pipe();
+    let output = Output::new(Stdout::Pipe(writer), Arc::default());
     let stream = output_stream(output);
     let end = Charged { stream, charge };
-    Some((Stdin::Attached(receiver), Box::new(end)))
+    Some((Stdin::Pipe(reader), Box::new(end)))
 }
 
 /// A pipe out of a child: the child's end, and the executor's.
 pub(super) fn out_of_child(ledger: &Arc<Ledger>) -> Option<(Stdout, DynInputStream)> {
     let charge = Charge::take(ledger, PIPE_BYTES)?;
-    let (sender, receiver) = mpsc::channel(1);
-    let stream = input_stream(Input::new(Stdin::Attached(receiver)));
+    let (writer, reader) = pipe();
+    let stream = input_stream(Input::new(Stdin::Pipe(reader)));
     let end = Charged { stream, charge };
-    Some((Stdout::Attached(sender), Box::new(end)))
+    Some((Stdout::Pipe(writer), Box::new(end)))
 }
 
 /// A stream that is paid for.

@@ -196,7 +196,10 @@ fn evil_twice() {
 #[test]
 fn evil_long_id() {
     let said = said_of_one(executors::EVIL_LONG_ID, "");
-    assert_eq!(said, ["Err(UnknownTask)", "Err(UnknownTask)", "is Finished"]);
+    assert_eq!(
+        said,
+        ["Err(UnknownTask)", "Err(UnknownTask)", "is Finished"]
+    );
 }
 
 #[test]
