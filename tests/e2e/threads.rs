@@ -13,6 +13,21 @@ macro_rules! is_tested {
 nesos_artifacts::foreach_threads!(is_tested);
 
 #[test]
+fn matrix() {
+    let sum_with = |threads: &str| {
+        run_with(&["--cpus", "2"], guests::MATRIX)
+            .args(&["128", threads])
+            .go()
+            .exits(0)
+            .text()
+            .to_owned()
+    };
+    let alone = sum_with("1");
+    assert_eq!(alone.trim().len(), 16);
+    assert_eq!(alone, sum_with("3"));
+}
+
+#[test]
 fn mutex() {
     run_with(&["--cpus", "2"], guests::MUTEX).go().exits(0);
 }

@@ -41,7 +41,7 @@ pub struct Harness {
     runtime: Runtime,
     directory: tempfile::TempDir,
     // Last: guests' timers are served here.
-    io: tokio::runtime::Runtime,
+    _io: tokio::runtime::Runtime,
 }
 
 impl Harness {
@@ -66,7 +66,7 @@ impl Harness {
         Ok(Self {
             runtime,
             directory,
-            io,
+            _io: io,
         })
     }
 
@@ -89,8 +89,8 @@ impl Harness {
         self.runtime.live()
     }
 
-    /// The runtime that serves timers.
-    pub fn io(&self) -> &tokio::runtime::Handle {
-        self.io.handle()
+    /// Where its files are: `root/` in it is the guest's writable root.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 }

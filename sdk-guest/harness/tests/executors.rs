@@ -13,6 +13,7 @@ use nesos_types::task::{TaskReason, TaskState};
 
 macro_rules! is_tested {
     ($guest:ident) => {
+        #[expect(unused_imports, reason = "a guest without a test does not compile")]
         use self::$guest as _;
     };
 }

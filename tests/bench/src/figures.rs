@@ -16,6 +16,7 @@ mod metering;
 mod policy;
 mod run;
 mod sim;
+mod spawn;
 mod start;
 mod throughput;
 
@@ -42,6 +43,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "start",
         about: "From a launch inside a cell to the guest's first instruction",
         run: start::run,
+    },
+    Benchmark {
+        name: "spawn",
+        about: "From an executor's spawn to its child's first instruction, and a crowd of children",
+        run: spawn::run,
     },
     Benchmark {
         name: "throughput",
