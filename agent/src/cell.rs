@@ -143,6 +143,7 @@ fn runtime_config(args: &CellArgs) -> RuntimeConfig {
     RuntimeConfig {
         guest_threads: args.guest_threads.unwrap_or(cpus),
         max_sandboxes: args.max_sandboxes,
+        ..RuntimeConfig::default()
     }
 }
 

@@ -168,8 +168,10 @@ impl CellLinks {
 
     /// Performs [`Effect::SendCell`](nesos_agent_core::Effect::SendCell).
     pub fn send(&self, cell: CellId, command: &CellCommand) {
-        if let CellCommand::Launch(launch) = command {
-            self.shared.places.launched(cell, launch);
+        match command {
+            CellCommand::Launch(launch) => self.shared.places.launched(cell, launch),
+            CellCommand::Assign { key, task } => self.shared.places.assigned(cell, key, task),
+            _ => {}
         }
         if let Some(link) = self.shared.links.get(&cell) {
             link.connection.send(command);

@@ -107,6 +107,7 @@ impl From<&TaskGroup> for v1::TaskGroup {
         Self {
             id: group.id.to_string(),
             size: group.size,
+            disk_bytes: group.disk_bytes,
         }
     }
 }
@@ -117,6 +118,7 @@ impl TryFrom<v1::TaskGroup> for TaskGroup {
         Ok(Self {
             id: parse("task.group.id", &wire.id)?,
             size: wire.size,
+            disk_bytes: wire.disk_bytes,
         })
     }
 }

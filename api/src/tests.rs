@@ -119,6 +119,7 @@ fn in_executor() -> SharedTask {
     task.group = Some(TaskGroup {
         id: GroupId(6),
         size: 2,
+        disk_bytes: 3,
     });
     task.into()
 }

@@ -31,6 +31,7 @@ pub(crate) struct StateView {
     pub(crate) tasks: Vec<TaskView>,
     pub(crate) offers: Vec<OfferView>,
     pub(crate) completed_tasks: Vec<TaskView>,
+    pub(crate) executors: Vec<ExecutorView>,
 }
 
 impl StateView {
@@ -45,6 +46,9 @@ impl StateView {
             tasks: all(state.tasks, |task| TaskView::new(task, now_us))?,
             offers: all(state.offers, |offer| OfferView::new(offer, now_us))?,
             completed_tasks: all(state.completed_tasks, |task| TaskView::new(task, now_us))?,
+            executors: all(state.executors, |executor| {
+                ExecutorView::new(executor, now_us)
+            })?,
         })
     }
 }
@@ -505,5 +509,8 @@ impl OfferView {
     }
 }
 
+mod executors;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use executors::ExecutorView;

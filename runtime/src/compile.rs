@@ -78,7 +78,9 @@ fn compile_bytes(
 ) -> Result<Vec<u8>, CompileError> {
     match bundle.kind {
         BundleKind::Module => unpooled(Flavour::of(metering))?.precompile_module(bytes),
-        BundleKind::Component => unpooled(Flavour::of(metering))?.precompile_component(bytes),
+        BundleKind::Component | BundleKind::Executor => {
+            unpooled(Flavour::of(metering))?.precompile_component(bytes)
+        }
         BundleKind::ThreadedModule => {
             let bounded = waits::bound_waits(bytes).map_err(CompileError::Rewrite)?;
             unpooled(Flavour::Threads)?.precompile_module(&bounded)

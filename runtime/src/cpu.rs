@@ -14,4 +14,4 @@ mod threads;
 pub(crate) use bucket::Bucket;
 pub(crate) use clock::{this_quantum_ns, thread_cpu_ns};
 pub(crate) use job::{FUEL_PER_QUANTUM, Job, Meter, Share};
-pub(crate) use threads::GuestThreads;
+pub(crate) use threads::{GuestThreads, Spawner};

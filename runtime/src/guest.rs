@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use wasmtime::{Engine, Store, StoreContext, UpdateDeadline};
 
 use crate::cpu::{FUEL_PER_QUANTUM, Meter};
+use crate::guest_api::ComponentWorld;
 use crate::limits::MemoryAccount;
 use crate::wasi::component::{self, WasiCtxView, WasiView};
 use crate::wasi::{DiskQuota, p1};
@@ -20,16 +21,6 @@ pub(crate) trait World: Send + 'static {
 }
 
 impl World for p1::Ctx {
-    fn quota(&self) -> &Arc<DiskQuota> {
-        self.quota()
-    }
-
-    fn output_bytes(&self) -> u64 {
-        self.output_bytes()
-    }
-}
-
-impl World for component::State {
     fn quota(&self) -> &Arc<DiskQuota> {
         self.quota()
     }
@@ -56,15 +47,15 @@ impl Guest<p1::Ctx> {
     }
 }
 
-impl WasiView for Guest<component::State> {
+impl WasiView for Guest<ComponentWorld> {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.world.view()
+        self.world.wasi.view()
     }
 }
 
-impl component::Host for Guest<component::State> {
+impl component::Host for Guest<ComponentWorld> {
     fn state(&mut self) -> &mut component::State {
-        &mut self.world
+        &mut self.world.wasi
     }
 }
 

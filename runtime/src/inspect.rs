@@ -40,6 +40,8 @@ pub enum BundleKind {
     ThreadedModule,
     /// A component: WASI 0.2 or 0.3.
     Component,
+    /// A component that is told of events: it exports `nesos:guest/executor-events`.
+    Executor,
 }
 
 /// Versions of the system interface.

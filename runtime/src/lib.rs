@@ -17,6 +17,7 @@ mod engine;
 mod exit;
 mod fuel_rate;
 mod guest;
+mod guest_api;
 mod inspect;
 mod ledger;
 mod limits;
@@ -48,4 +49,4 @@ pub use uplink::{
     GuestUpdate, Identity, MAX_MESSAGE_BYTES, MAX_STATUS_BYTES, MAX_STATUS_MESSAGE_BYTES,
     MessageRefused, NoUplink, UpdateRefused, Uplink,
 };
-pub use wasi::{DiskQuota, RetainedOutput, Stdin, Stdout};
+pub use wasi::{DiskQuota, PipeReader, PipeWriter, RetainedOutput, Stdin, Stdout};

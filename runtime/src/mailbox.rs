@@ -98,6 +98,8 @@ struct State {
     events: VecDeque<GuestEvent>,
     bytes: u64,
     stop_at: Option<Instant>,
+    /// The guest waits for an event.
+    at_rest: bool,
 }
 
 impl Mailbox {
@@ -130,6 +132,7 @@ impl Mailbox {
             return Err(PostError::Full);
         }
         state.bytes += bytes;
+        state.at_rest = false;
         state.events.push_back(event);
         Ok(())
     }
@@ -159,9 +162,28 @@ impl Mailbox {
         taken
     }
 
+    /// The guest begins or ends to wait for an event.
+    pub(crate) fn set_at_rest(&self, at_rest: bool) {
+        self.state.send_if_modified(|state| {
+            state.at_rest = at_rest && state.events.is_empty();
+            false
+        });
+    }
+
+    /// Whether the guest waits for an event and there is none.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.state.borrow().at_rest
+    }
+
+    /// Whether nobody reads this any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.borrow().audience == Audience::Over
+    }
+
     /// The guest should stop by then. It may be told again, but only that it has less time.
     pub(crate) fn request_stop(&self, by: Instant) {
         self.state.send_modify(|state| {
+            state.at_rest = false;
             state.stop_at = Some(state.stop_at.map_or(by, |before| before.min(by)));
         });
     }
@@ -169,11 +191,6 @@ impl Mailbox {
     /// When the guest will be dropped, if it should stop.
     pub(crate) fn stop_at(&self) -> Option<Instant> {
         self.state.borrow().stop_at
-    }
-
-    /// Whether an event waits.
-    pub(crate) fn has_events(&self) -> bool {
-        !self.state.borrow().events.is_empty()
     }
 
     /// Waits until an event waits.

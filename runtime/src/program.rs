@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use nesos_types::limits::Metering;
@@ -20,7 +21,9 @@ use wasmtime::{
 use crate::engine::{Engines, Flavour};
 use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
+use crate::guest_api::{self, ComponentWorld, EXECUTOR_EVENTS, ExecutorProgram, Side, THIS_TASK};
 use crate::limits::{FIXED_BYTES, TABLE_ELEMENT_BYTES};
+use crate::mailbox::Audience;
 use crate::threads::ThreadedModule;
 use crate::wasi::component::{self, CommandPre, State};
 use crate::wasi::{self, WasiError, WasiSpec, p1};
@@ -48,6 +51,8 @@ pub(crate) enum Kind {
     Module(ModuleCommand),
     /// A component.
     Component(ComponentCommand),
+    /// A component that is told of events.
+    Executor(ExecutorComponent),
     /// A core module that starts threads.
     Threaded(Arc<ThreadedModule>),
 }
@@ -62,20 +67,37 @@ impl fmt::Debug for Program {
 }
 
 impl Program {
-    /// Whether the guest can learn that it should stop. A WASI command cannot: it has no way to ask.
-    pub(crate) fn hears_stop(&self) -> bool {
-        match &self.kind {
-            Kind::Module(_) | Kind::Component(_) | Kind::Threaded(_) => false,
+    /// What the guest can hear, if it is run as `entry` says. A plain WASI command hears nothing: it has no
+    /// way to ask.
+    pub(crate) fn audience(&self, entry: Entry) -> Audience {
+        let command = match (&self.kind, entry) {
+            (Kind::Module(_) | Kind::Threaded(_), _) => None,
+            (Kind::Component(command), _) => Some(command),
+            (Kind::Executor(_), Entry::Main) => return Audience::Executor,
+            (Kind::Executor(executor), Entry::Child) => executor.command.as_ref(),
+        };
+        match command {
+            Some(command) if command.asks => Audience::Task,
+            _ => Audience::Deaf,
         }
     }
 
     /// What is charged to a sandbox of so many CPUs beside its memories and tables.
     pub(crate) fn fixed_bytes(&self, cpu_milli: u64) -> u64 {
         match &self.kind {
-            Kind::Module(_) | Kind::Component(_) => FIXED_BYTES,
+            Kind::Module(_) | Kind::Component(_) | Kind::Executor(_) => FIXED_BYTES,
             Kind::Threaded(module) => module.fixed_bytes(cpu_milli),
         }
     }
+}
+
+/// Which of its entry points a program is run by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// As what it is.
+    Main,
+    /// As a command, for the executor that started it.
+    Child,
 }
 
 /// A program that runs in one store, from its entry point to its end.
@@ -84,10 +106,14 @@ pub(crate) trait Command {
     type World: World;
 
     /// Prepares the world of one guest.
-    fn make_world(&self, spec: WasiSpec) -> Result<Self::World, WasiError>;
+    fn make_world(&self, spec: WasiSpec, side: Side) -> Result<Self::World, WasiError>;
 
-    /// Instantiates it and runs it to its end.
-    fn run(&self, store: &mut Store<Guest<Self::World>>) -> impl Future<Output = Ended> + Send;
+    /// Instantiates it and runs it to its end. Calls `running` when it counts as running.
+    fn run(
+        &self,
+        store: &mut Store<Guest<Self::World>>,
+        running: impl FnOnce() + Send,
+    ) -> impl Future<Output = Ended> + Send;
 }
 
 /// How a guest that was not dropped has ended.
@@ -99,6 +125,8 @@ pub(crate) enum Ended {
     NotInstantiated(wasmtime::Error),
     /// It trapped or called `exit`.
     Raised(wasmtime::Error),
+    /// An executor's function of this name did not return within this time.
+    Unresponsive(&'static str, Duration),
 }
 
 impl Ended {
@@ -113,6 +141,11 @@ impl Ended {
                 *launch_failed(error)
             }
             Self::Raised(error) => raised(&error, circumstances),
+            Self::Unresponsive(function, limit) => {
+                let limit = limit.as_secs_f64();
+                let message = format!("its function `{function}` did not return within {limit} s");
+                Exit::failed(TaskReason::ExecutorUnresponsive, message)
+            }
             // A start function is the guest's code: it may trap, exhaust its fuel or exit.
             Self::NotInstantiated(error) if is_guests_own(&error, circumstances) => {
                 raised(&error, circumstances)
@@ -148,11 +181,12 @@ pub(crate) struct ModuleCommand {
 impl Command for ModuleCommand {
     type World = p1::Ctx;
 
-    fn make_world(&self, spec: WasiSpec) -> Result<p1::Ctx, WasiError> {
+    fn make_world(&self, spec: WasiSpec, _: Side) -> Result<p1::Ctx, WasiError> {
         p1::Ctx::new(spec)
     }
 
-    async fn run(&self, store: &mut Store<Guest<p1::Ctx>>) -> Ended {
+    async fn run(&self, store: &mut Store<Guest<p1::Ctx>>, running: impl FnOnce() + Send) -> Ended {
+        running();
         let instance = match self.pre.instantiate_async(&mut *store).await {
             Ok(instance) => instance,
             Err(error) => return Ended::NotInstantiated(error),
@@ -166,22 +200,58 @@ impl Command for ModuleCommand {
 }
 
 /// A component whose `wasi:cli/run` runs to completion.
-pub(crate) struct ComponentCommand(CommandPre<Guest<State>>);
+pub(crate) struct ComponentCommand {
+    pre: CommandPre<Guest<ComponentWorld>>,
+    /// It imports what tells it that it should stop.
+    asks: bool,
+}
 
 impl Command for ComponentCommand {
-    type World = State;
+    type World = ComponentWorld;
 
-    fn make_world(&self, spec: WasiSpec) -> Result<State, WasiError> {
-        State::new(spec)
+    fn make_world(&self, spec: WasiSpec, side: Side) -> Result<ComponentWorld, WasiError> {
+        let wasi = State::new(spec)?;
+        Ok(ComponentWorld { wasi, side })
     }
 
-    async fn run(&self, store: &mut Store<Guest<State>>) -> Ended {
+    async fn run(
+        &self,
+        store: &mut Store<Guest<ComponentWorld>>,
+        running: impl FnOnce() + Send,
+    ) -> Ended {
+        running();
         component::limit_store(store);
-        match self.0.run(store).await {
+        match self.pre.run(store).await {
             Ok(Ok(())) => Ended::Returned(0),
             Ok(Err(())) => Ended::Returned(1),
             Err(error) => Ended::Raised(error),
         }
+    }
+}
+
+/// A component that is told of events.
+pub(crate) struct ExecutorComponent {
+    program: ExecutorProgram,
+    /// What its children run, if it exports `wasi:cli/run` as well.
+    pub(crate) command: Option<ComponentCommand>,
+    /// How long one of its functions may take.
+    handler_limit: Duration,
+}
+
+impl Command for ExecutorComponent {
+    type World = ComponentWorld;
+
+    fn make_world(&self, spec: WasiSpec, side: Side) -> Result<ComponentWorld, WasiError> {
+        let wasi = State::for_executor(spec)?;
+        Ok(ComponentWorld { wasi, side })
+    }
+
+    async fn run(
+        &self,
+        store: &mut Store<Guest<ComponentWorld>>,
+        running: impl FnOnce() + Send,
+    ) -> Ended {
+        self.program.run(store, self.handler_limit, running).await
     }
 }
 
@@ -201,6 +271,8 @@ pub(crate) fn exported<T: 'static>(
 pub(crate) struct Programs {
     engines: Arc<Engines>,
     loaded: DashMap<PathBuf, Kept>,
+    /// How long one function of an executor may take.
+    handler_limit: Duration,
     /// Counts starts, to tell which program was started longest ago.
     starts: AtomicU64,
 }
@@ -219,9 +291,10 @@ impl fmt::Debug for Programs {
 }
 
 impl Programs {
-    pub(crate) fn new(engines: Arc<Engines>) -> Self {
+    pub(crate) fn new(engines: Arc<Engines>, handler_limit: Duration) -> Self {
         Self {
             engines,
+            handler_limit,
             loaded: DashMap::new(),
             starts: AtomicU64::new(0),
         }
@@ -324,7 +397,7 @@ impl Programs {
             flavour,
             engine,
             minimum_bytes: needs.as_ref().map_or(0, minimum_bytes),
-            kind: Kind::Component(link_component(&component)?),
+            kind: link_component(&component, self.handler_limit)?,
         })
     }
 }
@@ -343,14 +416,26 @@ fn link(module: &Module) -> Result<ModuleCommand, Box<Exit>> {
     Ok(ModuleCommand { pre, start })
 }
 
-/// Joins a component to WASI.
-fn link_component(component: &Component) -> Result<ComponentCommand, Box<Exit>> {
-    let mut linker = ComponentLinker::new(component.engine());
+/// Joins a component to WASI and Nesos, as what it is by its exports.
+fn link_component(component: &Component, handler_limit: Duration) -> Result<Kind, Box<Exit>> {
+    let engine = component.engine();
+    let mut linker = ComponentLinker::new(engine);
     component::add_to_linker(&mut linker).map_err(launch_failed)?;
+    guest_api::add_to_linker(&mut linker).map_err(launch_failed)?;
     let pre = linker.instantiate_pre(component).map_err(unsatisfied)?;
-    CommandPre::new(pre)
-        .map(ComponentCommand)
-        .map_err(unsatisfied)
+    let ty = component.component_type();
+    let asks = ty.imports(engine).any(|(name, _)| name == THIS_TASK);
+    let command = |pre| CommandPre::new(pre).map(|pre| ComponentCommand { pre, asks });
+    let is_executor = ty.exports(engine).any(|(name, _)| name == EXECUTOR_EVENTS);
+    if !is_executor {
+        return command(pre).map(Kind::Component).map_err(unsatisfied);
+    }
+    let program = ExecutorProgram::new(pre.clone()).map_err(unsatisfied)?;
+    Ok(Kind::Executor(ExecutorComponent {
+        program,
+        command: command(pre).ok(),
+        handler_limit,
+    }))
 }
 
 /// An exported function of so many parameters and no results.

@@ -8,12 +8,10 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use crate::cpu::{GuestThreads, Share};
+use crate::cpu::GuestThreads;
 use crate::engine::{EngineError, Engines, sandboxes_by_mappings};
 use crate::program::Programs;
-use crate::sandbox::{Control, Host, Observer, Sandbox, SandboxSpec, Slots, run};
-
-use nesos_types::limits::Metering;
+use crate::sandbox::{Host, Observer, Sandbox, SandboxSpec, Slots, Start};
 
 /// How often every running guest comes up for air, whatever its fuel says.
 pub(crate) const EPOCH: Duration = Duration::from_millis(10);
@@ -26,6 +24,9 @@ pub struct RuntimeConfig {
     /// Sandboxes at once; `None` is what the kernel's limit on mappings allows. More launches wait
     /// their turn.
     pub max_sandboxes: Option<u32>,
+    /// How long one function of an executor may take, before that is ended: wall-clock time, but for the
+    /// time in which it waited for a CPU.
+    pub handler_limit: Duration,
 }
 
 impl Default for RuntimeConfig {
@@ -33,6 +34,7 @@ impl Default for RuntimeConfig {
         Self {
             guest_threads: std::thread::available_parallelism().map_or(1, usize::from),
             max_sandboxes: None,
+            handler_limit: Duration::from_secs(30),
         }
     }
 }
@@ -57,7 +59,6 @@ pub struct Runtime {
     // Before the ticker: guests stop first.
     threads: Arc<GuestThreads>,
     ticker: Ticker,
-    io: Handle,
 }
 
 impl Runtime {
@@ -74,36 +75,27 @@ impl Runtime {
         let ticker =
             Ticker::start(engines.clone(), threads.clone()).map_err(RuntimeError::Threads)?;
         let slots = Slots::new(&engines);
-        let programs = Programs::new(engines);
-        let host = Arc::new(Host { programs, slots });
+        let host = Arc::new(Host {
+            programs: Programs::new(engines, config.handler_limit),
+            slots,
+            spawner: threads.spawner(),
+            io,
+            quotas: Arc::default(),
+        });
         Ok(Self {
             host,
             threads,
             ticker,
-            io,
         })
     }
 
     /// Starts a sandbox. Returns at once and never fails: whatever goes wrong is an
     /// [`Exit`](crate::Exit) told to the observer. Sandboxes start in the order of their launches.
     pub fn launch(&self, spec: SandboxSpec, observer: Box<dyn Observer>) -> Sandbox {
-        let framework = spec.framework;
-        let resources = spec.task.sandbox_resources();
-        let cpu_milli = resources.cpu_milli;
-        let control = Control::new(self.io.clone(), cpu_milli, resources.mem_bytes);
-        let control = Arc::new(control);
-        let share = Share {
-            cpu_milli,
-            burst: spec.task.limits.burst,
-            revocable: spec.task.resources.revocable_cpu_milli() > 0,
-            fuel_per_second: (spec.task.limits.metering == Metering::Fuel)
-                .then_some(spec.fuel_per_cpu_second),
-        };
-        let sandbox = run(self.host.clone(), spec, observer, control.clone());
-        let job = self
-            .threads
-            .spawn(framework, share, control.meter.clone(), sandbox);
-        control.attach(job);
+        let start = Start::of_task(spec);
+        let control = self.host.control(&start);
+        let started = self.host.start(start, observer, &control);
+        debug_assert!(started, "the threads are there as long as the runtime is");
         self.ticker.wake();
         Sandbox { control }
     }

@@ -3,6 +3,7 @@
 mod control;
 mod family;
 mod run;
+mod start;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,8 +22,8 @@ use crate::uplink::{Identity, Uplink};
 use crate::wasi::{Stdin, Stdout};
 
 pub(crate) use control::{Control, Order};
-pub(crate) use family::OWN_CPU_MILLI;
-pub(crate) use run::{Host, Slots, run};
+pub(crate) use family::Family;
+pub(crate) use start::{Host, Slots, Start};
 
 /// Everything that a sandbox is made from.
 pub struct SandboxSpec {
@@ -108,6 +109,19 @@ impl Sandbox {
     /// has started waits for it.
     pub fn post(&self, event: GuestEvent) -> Result<(), PostError> {
         self.control.mailbox.post(event)
+    }
+
+    /// Whether an executor has done with all that it was told, and waits for what comes next; or the sandbox
+    /// is over.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.control.mailbox.is_at_rest() || self.is_over()
+    }
+
+    /// Whether the sandbox is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.control.mailbox.is_over()
     }
 
     /// CPU time that it has used so far, in nanoseconds, but for the quantum that it is in.

@@ -14,8 +14,7 @@ use nesos_types::task::TaskState;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-/// The most bytes of a message from a guest to its scheduler, or the other way.
-pub const MAX_MESSAGE_BYTES: usize = 64 << 10;
+pub use nesos_types::executor::MAX_MESSAGE_BYTES;
 
 /// The most bytes of data in a status that a guest makes.
 pub const MAX_STATUS_BYTES: usize = 64 << 10;

@@ -8,21 +8,26 @@ pub(crate) mod clock;
 pub(crate) mod component;
 pub(crate) mod file;
 pub(crate) mod p1;
+pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod retained;
+pub(crate) mod shared;
 pub(crate) mod stdio;
 pub(crate) mod volume;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nesos_types::cell::SandboxVolume;
 use nesos_types::task::Mount;
 
 use crate::determinism::Determinism;
 
+use self::shared::SharedQuotas;
 use self::volume::Volume;
 
+pub use pipe::{PipeReader, PipeWriter};
 pub use quota::DiskQuota;
 pub use retained::RetainedOutput;
 pub use stdio::{Stdin, Stdout};
@@ -47,6 +52,8 @@ pub(crate) struct WasiSpec {
     pub(crate) mounts: Vec<Mount>,
     /// Persistent volumes beside it, each under a quota of its own.
     pub(crate) volumes: Vec<SandboxVolume>,
+    /// The quotas of the process' volumes.
+    pub(crate) quotas: Arc<SharedQuotas>,
     /// Where stdin comes from.
     pub(crate) stdin: Stdin,
     /// Where stdout goes.
@@ -71,13 +78,13 @@ impl WasiSpec {
             let tree = Volume::mount(mount.host.into(), mount.read_only);
             (mount.guest, tree)
         });
-        let volumes = std::mem::take(&mut self.volumes).into_iter();
-        let volumes = volumes.map(|volume| {
-            let quota = DiskQuota::new(volume.max_bytes, default_max_files(volume.max_bytes));
+        let mut trees: Vec<_> = mounts.collect();
+        for volume in std::mem::take(&mut self.volumes) {
+            let quota = self.quotas.of(&volume);
+            let quota = quota.map_err(|source| WasiError::mount(&volume.guest, source))?;
             let tree = Volume::kept(volume.host, quota, volume.read_only);
-            (volume.guest, tree)
-        });
-        let trees: Vec<_> = mounts.chain(volumes).collect();
+            trees.push((volume.guest, tree));
+        }
         for (guest, tree) in &trees {
             tree.dir()
                 .map_err(|source| WasiError::mount(guest, source))?;

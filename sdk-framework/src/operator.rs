@@ -3,6 +3,7 @@
 
 use nesos_api::v1;
 use nesos_api::v1::operator_service_client::OperatorServiceClient;
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::ids::{AgentId, FrameworkId};
 use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
@@ -75,6 +76,42 @@ impl Operator {
         };
         self.client.change_roles(request).await?;
         Ok(())
+    }
+
+    /// Has agents fetch and compile a bundle before the first task of it comes; all that are connected if none
+    /// is named. Answers how many were told.
+    ///
+    /// # Errors
+    /// If one that is named is not connected; then none is told.
+    pub async fn prewarm(
+        &mut self,
+        repository: Option<&Repository>,
+        bundle: Digest,
+        agents: &[AgentId],
+    ) -> Result<u32, Status> {
+        let request = v1::PrewarmBundleRequest {
+            repository: repository.map(ToString::to_string).unwrap_or_default(),
+            digest: bundle.to_string(),
+            agent_ids: agents.iter().map(ToString::to_string).collect(),
+        };
+        Ok(self
+            .client
+            .prewarm_bundle(request)
+            .await?
+            .into_inner()
+            .agents)
+    }
+
+    /// Removes bundles that nobody needs from the cluster's registry, or only says which those are.
+    ///
+    /// # Errors
+    /// If the master does not know yet what tasks run.
+    pub async fn collect_bundles(
+        &mut self,
+        dry_run: bool,
+    ) -> Result<v1::CollectBundlesResponse, Status> {
+        let request = v1::CollectBundlesRequest { dry_run };
+        Ok(self.client.collect_bundles(request).await?.into_inner())
     }
 
     /// Sets resources of an agent apart, or gives them back.

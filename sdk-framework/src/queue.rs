@@ -9,7 +9,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use nesos_types::ids::{AgentId, FrameworkId, OfferId, TaskId};
+use nesos_types::executor::Correspondent;
+use nesos_types::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
 use nesos_types::message::Refusal;
 use nesos_types::offer::{Filters, Offer};
 use nesos_types::resources::Resources;
@@ -18,12 +19,14 @@ use nesos_types::time::Time;
 use tokio::sync::mpsc;
 
 use crate::delay::{DelayPolicy, Preference};
-use crate::scheduler::{Actions, Scheduler};
+use crate::scheduler::{Actions, ExecutorEnd, Scheduler};
 
+mod executors;
 mod shapes;
 #[cfg(test)]
 mod tests;
 
+use executors::{Executors, is_for_executor};
 use shapes::Shapes;
 
 /// What a queue is told.
@@ -35,6 +38,17 @@ pub enum QueueInput {
     SubmitNear(Vec<(SharedTask, Preference)>),
     /// End a task, launched or not.
     Kill(TaskId, Option<Duration>),
+    /// Write to an executor, or to a task with a sandbox of its own.
+    Message {
+        /// On which agent.
+        agent: AgentId,
+        /// To whom.
+        to: Correspondent,
+        /// At most 64 KiB.
+        data: Vec<u8>,
+    },
+    /// End an executor's run on an agent, and its tasks with it.
+    ShutdownExecutor(AgentId, ExecutorId, Option<Duration>),
     /// Keep offers while there is nothing to launch, or no longer.
     HoldOffers(bool),
     /// End the framework, tasks and all.
@@ -52,6 +66,17 @@ pub enum QueueEvent {
     Launched(TaskId, Placement),
     /// Something became of a task. Drops that are tried again are not told.
     Status(TaskStatus),
+    /// An executor or a task has written.
+    Message {
+        /// From which agent.
+        agent: AgentId,
+        /// From whom.
+        from: Correspondent,
+        /// What.
+        data: Vec<u8>,
+    },
+    /// An executor's run on an agent is over.
+    ExecutorEnded(AgentId, ExecutorId, ExecutorEnd),
     /// The connection broke; tasks go on.
     Disconnected,
     /// The connection is back.
@@ -100,6 +125,7 @@ pub struct TaskQueue {
     /// Tasks with preferences, oldest first. Few beside the others: each offer is held against each.
     near: Vec<(SharedTask, Preference)>,
     delay: DelayPolicy,
+    executors: Executors,
     launched: HashMap<TaskId, Launched>,
     held: Vec<Offer>,
     events: mpsc::UnboundedSender<QueueEvent>,
@@ -156,6 +182,7 @@ impl TaskQueue {
             waiting: Shapes::default(),
             near: Vec::new(),
             delay: DelayPolicy::new(config.delay),
+            executors: Executors::default(),
             launched: HashMap::new(),
             held: Vec::new(),
             events,
@@ -169,14 +196,25 @@ impl TaskQueue {
     /// Tasks to launch as soon as there are offers; for queues that are filled before they run.
     #[must_use]
     pub fn with_tasks(mut self, tasks: impl IntoIterator<Item = SharedTask>) -> Self {
-        self.waiting.extend(tasks);
+        self.enqueue(tasks);
         self
+    }
+
+    /// Takes tasks in; answers whether a new kind is among them.
+    fn enqueue(&mut self, tasks: impl IntoIterator<Item = SharedTask>) -> bool {
+        let tasks = tasks.into_iter();
+        let (inside, own): (Vec<_>, Vec<_>) = tasks.partition(is_for_executor);
+        let new_kind = !inside.is_empty();
+        inside
+            .into_iter()
+            .for_each(|task| self.executors.push(task));
+        self.waiting.extend(own) || new_kind
     }
 
     /// How many tasks wait for an offer.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.len() + self.near.len()
+        self.waiting.len() + self.near.len() + self.executors.len()
     }
 
     /// How many tasks were launched and have not ended.
@@ -232,6 +270,19 @@ impl TaskQueue {
                 })
                 .collect();
             chosen.filters = (!self.near.is_empty()).then_some(choice.filters);
+            rest = Some(left);
+        }
+        if self.executors.len() > 0 {
+            let mut left = rest.unwrap_or_else(|| offer.resources.clone());
+            let inside = self
+                .executors
+                .take_fitting(offer.agent, &mut left, MAX_LAUNCH);
+            let inside = inside.into_iter().map(|(task, used)| Pick {
+                task,
+                preference: None,
+                used,
+            });
+            chosen.tasks.extend(inside);
             rest = Some(left);
         }
         let rest = rest.as_ref().unwrap_or(&offer.resources);
@@ -296,7 +347,7 @@ impl TaskQueue {
     }
 
     fn submit(&mut self, actions: &mut Actions, tasks: Vec<SharedTask>) {
-        let new_kind = self.waiting.extend(tasks);
+        let new_kind = self.enqueue(tasks);
         self.submitted(actions, new_kind);
     }
 
@@ -320,7 +371,9 @@ impl TaskQueue {
 
     fn kill(&mut self, actions: &mut Actions, task: TaskId, grace: Option<Duration>) {
         let near = self.near.iter().position(|(waiting, _)| waiting.id == task);
-        let waited = near.map(|at| self.near.remove(at)).is_some() || self.waiting.remove(&task);
+        let waited = near.map(|at| self.near.remove(at)).is_some()
+            || self.waiting.remove(&task)
+            || self.executors.remove(&task);
         if !waited {
             actions.kill(task, grace);
             return;
@@ -343,10 +396,13 @@ impl TaskQueue {
             return false;
         }
         let task = launched.task.clone();
+        if let Some(agent) = status.agent {
+            self.executors.ended_under(agent, &task);
+        }
         match launched.preference.clone() {
             Some(preference) => self.near.push((task, preference)),
             None => {
-                self.waiting.extend([task]);
+                self.enqueue([task]);
             }
         }
         true
@@ -364,6 +420,7 @@ fn is_worth_retrying(status: &TaskStatus) -> bool {
                 | TaskReason::AgentRemoved
                 | TaskReason::AgentUnknown
                 | TaskReason::ResourcesUnknown
+                | TaskReason::ExecutorTerminated
         )
     );
     status.state == TaskState::Dropped && passing
@@ -399,6 +456,21 @@ impl Scheduler for TaskQueue {
         self.tell(QueueEvent::Status(status));
     }
 
+    fn message(&mut self, _: &mut Actions, agent: AgentId, from: Correspondent, data: Vec<u8>) {
+        self.tell(QueueEvent::Message { agent, from, data });
+    }
+
+    fn executor_ended(
+        &mut self,
+        _: &mut Actions,
+        agent: AgentId,
+        executor: ExecutorId,
+        end: ExecutorEnd,
+    ) {
+        self.executors.ended(agent, executor.clone());
+        self.tell(QueueEvent::ExecutorEnded(agent, executor, end));
+    }
+
     fn refused(&mut self, _: &mut Actions, refusal: Refusal) {
         self.tell(QueueEvent::Refused(refusal));
     }
@@ -407,6 +479,7 @@ impl Scheduler for TaskQueue {
         self.connected = false;
         self.filtered = false;
         self.held.clear();
+        self.executors.forget();
         self.tell(QueueEvent::Disconnected);
     }
 
@@ -420,15 +493,21 @@ impl Scheduler for TaskQueue {
         match input {
             QueueInput::Submit(tasks) => self.submit(actions, tasks),
             QueueInput::SubmitNear(tasks) => {
-                // Where a task's volumes are is no preference.
+                // Where a task's volumes are is no preference; and an executor runs where it can.
                 let (bound, near): (Vec<_>, Vec<_>) = tasks
                     .into_iter()
-                    .partition(|(task, _)| !task.volumes.is_empty());
+                    .partition(|(task, _)| !task.volumes.is_empty() || is_for_executor(task));
                 self.near.extend(near);
-                self.waiting.extend(bound.into_iter().map(|(task, _)| task));
+                self.enqueue(bound.into_iter().map(|(task, _)| task));
                 self.submitted(actions, true);
             }
             QueueInput::Kill(task, grace) => self.kill(actions, task, grace),
+            QueueInput::Message { agent, to, data } => {
+                actions.message(agent, to, data);
+            }
+            QueueInput::ShutdownExecutor(agent, executor, grace) => {
+                actions.shutdown_executor(agent, executor, grace);
+            }
             QueueInput::HoldOffers(hold) => {
                 self.config.hold_offers = hold;
                 self.use_offers(actions);

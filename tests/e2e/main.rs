@@ -6,6 +6,8 @@
 mod bad_input;
 mod cluster;
 mod demo;
+mod executors;
+mod framework;
 mod handwritten;
 mod harness;
 mod hostile;

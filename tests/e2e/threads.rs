@@ -13,6 +13,21 @@ macro_rules! is_tested {
 nesos_artifacts::foreach_threads!(is_tested);
 
 #[test]
+fn matrix() {
+    let sum_with = |threads: &str| {
+        run_with(&["--cpus", "2"], guests::MATRIX)
+            .args(&["128", threads])
+            .go()
+            .exits(0)
+            .text()
+            .to_owned()
+    };
+    let alone = sum_with("1");
+    assert_eq!(alone.trim().len(), 16);
+    assert_eq!(alone, sum_with("3"));
+}
+
+#[test]
 fn mutex() {
     run_with(&["--cpus", "2"], guests::MUTEX).go().exits(0);
 }
@@ -53,4 +68,15 @@ fn sleepers() {
         .go()
         .exits(124)
         .says("time");
+}
+
+#[test]
+fn matrix() {
+    let product = |threads: &str| {
+        let run = run_with(&["--cpus", "2"], guests::MATRIX).args(&["64", threads]);
+        run.go().exits(0).text().to_owned()
+    };
+    let alone = product("1");
+    assert_eq!(alone.trim().len(), 16, "{alone}");
+    assert_eq!(product("3"), alone);
 }

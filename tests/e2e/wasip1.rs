@@ -68,6 +68,15 @@ fn disk_sparse() {
 }
 
 #[test]
+fn echo_lines() {
+    run(guests::ECHO_LINES)
+        .input("hello\nbye\nnever read\n")
+        .go()
+        .exits(0)
+        .prints("1: hello\n2: bye\n");
+}
+
+#[test]
 fn exit_code() {
     for code in [0, 1, 42, 255] {
         run(guests::EXIT_CODE)
@@ -304,4 +313,13 @@ fn write_file() {
         .go()
         .exits(1)
         .says("/../../note");
+}
+
+#[test]
+fn echo_lines() {
+    run(guests::ECHO_LINES)
+        .input("one\nbye\nnever\n")
+        .go()
+        .exits(0)
+        .prints("1: one\n2: bye\n");
 }

@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
     &["types", "examples-wasm/artifacts"],
     &["master/core", "agent/core", "bundle"],
     &["api", "runtime"],
-    &["master", "agent", "sdk-framework"],
+    &["master", "agent", "sdk-framework", "sdk-guest/harness"],
     &["cli", "tests"],
     &["tests/bench"],
 ];

@@ -365,6 +365,8 @@ pub struct TaskGroup {
     pub id: GroupId,
     /// How many there are in it.
     pub size: u32,
+    /// What their disks come to: the most that may lie in the directory that they share.
+    pub disk_bytes: u64,
 }
 
 /// What a framework asks to run.

@@ -125,7 +125,8 @@ impl Agent {
         }
     }
 
-    /// What else ends when a task does: the tasks in a run; a run that never got the task for which it was made.
+    /// What else ends when a task does: the others of its group; the tasks in a run; a run that never got the
+    /// task for which it was made.
     pub(crate) fn end_with(
         &mut self,
         now: Time,
@@ -134,6 +135,7 @@ impl Agent {
         status: &TaskStatus,
         out: &mut Decisions,
     ) {
+        self.end_group(now, handle, status, out);
         if self.tasks[handle].is_run() {
             self.await_no_longer(handle);
             self.end_tasks_in(now, handle, status, out);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nesos_types::cell::{CellCommand, SandboxLaunch, SandboxVolume};
-use nesos_types::ids::{FrameworkId, RunId, TaskKey};
+use nesos_types::ids::{FrameworkId, RunId, TaskId, TaskKey};
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, TaskReason, TaskState, TaskStatus};
 use nesos_types::time::Time;
@@ -20,9 +20,13 @@ use crate::bundles::{Bundle, state_for};
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::{BundleKey, CellId};
+use crate::groups::apart;
 use crate::set_apart::taken_by;
 use crate::tasks::{Stage, Task, TaskHandle};
 use crate::validate::validate_task;
+
+/// Why a task is not launched: its state, the reason and a line for a person.
+type Unable = (TaskState, TaskReason, String);
 
 /// The tasks that wait, in order.
 pub(crate) type Queues = BTreeMap<QueueKey, VecDeque<TaskHandle>>;
@@ -39,22 +43,68 @@ impl Agent {
         tasks: Vec<SharedTask>,
         out: &mut Decisions,
     ) {
-        for info in tasks {
-            let task = info.id.clone();
-            let key = TaskKey { framework, task };
-            if self.tasks.find(&key).is_some() {
-                self.stats.launches_repeated += 1;
-                continue;
+        for part in apart(tasks) {
+            self.launch_together(now, framework, role, signers, part, out);
+        }
+    }
+
+    /// Launches one task, or the tasks of a group: all or none.
+    fn launch_together(
+        &mut self,
+        now: Time,
+        framework: FrameworkId,
+        role: &Role,
+        signers: &Arc<[String]>,
+        mut tasks: Vec<SharedTask>,
+        out: &mut Decisions,
+    ) {
+        let key = |task: &SharedTask| TaskKey {
+            framework,
+            task: task.id.clone(),
+        };
+        let before = tasks.len();
+        tasks.retain(|task| self.tasks.find(&key(task)).is_none());
+        self.stats.launches_repeated += (before - tasks.len()) as u64;
+        let group = tasks.first().and_then(|task| task.group.clone());
+        match self.admit_all(framework, &tasks) {
+            Ok(()) => {
+                if let Some(group) = &group {
+                    self.keep_group(group.id, out);
+                }
+                for info in tasks {
+                    self.accept(now, key(&info), role, signers, info, out);
+                }
             }
-            match self.admit(framework, &info) {
-                Ok(()) => self.accept(now, key, role, signers, info, out),
-                Err((state, reason, why)) => {
+            Err((culprit, (state, reason, why))) => {
+                let why = match group {
+                    Some(_) => format!("task {culprit} of the group: {why}"),
+                    None => why,
+                };
+                for info in tasks {
                     self.stats.tasks_refused += 1;
-                    let task = Task::new(key, role.clone(), info, None);
-                    self.answer(now, task, state, reason, why, out);
+                    let task = Task::new(key(&info), role.clone(), info, None);
+                    self.answer(now, task, state, reason, why.clone(), out);
                 }
             }
         }
+    }
+
+    /// Takes the resources of all of the tasks, or of none.
+    fn admit_all(
+        &mut self,
+        framework: FrameworkId,
+        tasks: &[SharedTask],
+    ) -> Result<(), (TaskId, Unable)> {
+        let used = self.used.clone();
+        let mut sandboxes = self.cells.sandboxes();
+        for task in tasks {
+            if let Err(unable) = self.admit(framework, task, sandboxes) {
+                self.used = used;
+                return Err((task.id.clone(), unable));
+            }
+            sandboxes += usize::from(task.has_sandbox());
+        }
+        Ok(())
     }
 
     /// Whether the task can be done here, and now; its resources are then taken.
@@ -62,7 +112,8 @@ impl Agent {
         &mut self,
         framework: FrameworkId,
         info: &SharedTask,
-    ) -> Result<(), (TaskState, TaskReason, String)> {
+        sandboxes: usize,
+    ) -> Result<(), Unable> {
         if self.is_leaving() {
             let why = "the agent is shutting down".to_owned();
             return Err((TaskState::Dropped, TaskReason::AgentDraining, why));
@@ -81,7 +132,7 @@ impl Agent {
             .info
             .max_sandboxes
             .filter(|_| info.has_sandbox());
-        if let Some(most) = most.filter(|most| self.cells.sandboxes() >= *most as usize) {
+        if let Some(most) = most.filter(|most| sandboxes >= *most as usize) {
             let why = format!("the agent holds {most} sandboxes, which is the most that it may");
             return Err((TaskState::Dropped, TaskReason::ResourcesUnknown, why));
         }
@@ -98,11 +149,7 @@ impl Agent {
     }
 
     /// Whether the run that a task is to be in is here, and is not ending.
-    fn validate_run(
-        &self,
-        framework: FrameworkId,
-        info: &SharedTask,
-    ) -> Result<(), (TaskState, TaskReason, String)> {
+    fn validate_run(&self, framework: FrameworkId, info: &SharedTask) -> Result<(), Unable> {
         if info.has_sandbox() {
             return Ok(());
         }

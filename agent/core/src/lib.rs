@@ -17,6 +17,7 @@ mod decision;
 mod drain;
 mod event;
 mod executors;
+mod groups;
 mod invariants;
 mod journal;
 mod kill;

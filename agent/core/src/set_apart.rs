@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use nesos_types::cell::SandboxVolume;
-use nesos_types::ids::VolumeId;
+use nesos_types::ids::{GroupId, VolumeId};
 use nesos_types::reservation::SetApart;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskReason};
@@ -47,6 +47,15 @@ impl Agent {
         self.kept = keep;
         let keep = self.kept.iter();
         let keep = keep.map(|(id, incarnation)| self.volume_dir(id, *incarnation));
+        let keep = keep.chain(self.group_dirs()).collect();
+        out.push(Effect::KeepVolumes { keep });
+    }
+
+    /// The same, before the tasks of a group are launched that will share a directory.
+    pub(crate) fn keep_group(&self, group: GroupId, out: &mut Decisions) {
+        let keep = self.kept.iter();
+        let keep = keep.map(|(id, incarnation)| self.volume_dir(id, *incarnation));
+        let keep = keep.chain(self.group_dirs()).chain([self.group_dir(group)]);
         let keep = keep.collect();
         out.push(Effect::KeepVolumes { keep });
     }
@@ -104,7 +113,7 @@ impl Agent {
                 max_bytes,
             })
         });
-        found.collect()
+        found.chain(self.shared_with_group(task)).collect()
     }
 }
 

@@ -24,8 +24,9 @@ use super::executors::run_of;
 use super::launcher::Launcher;
 use super::sandboxes::Sandboxes;
 
-/// How many statuses of one task may be on their way to the agent.
-const MAX_UNACKNOWLEDGED: u32 = 1024;
+/// How many statuses of one task may be on their way to the agent, which takes what has come every 20 ms or so:
+/// a task that says more than some thousand a second is told to wait.
+const MAX_UNACKNOWLEDGED: u32 = 64;
 
 /// The uplink of one guest.
 pub(super) struct GuestUplink<L: Launcher> {
@@ -159,9 +160,11 @@ impl<L: Launcher> Sandboxes<L> {
         }
         let may_follow = match update.state {
             TaskState::Starting => !ledger.has_run(),
-            TaskState::Running | TaskState::Finished | TaskState::Failed | TaskState::Killed => {
-                true
-            }
+            TaskState::Running
+            | TaskState::Finished
+            | TaskState::Failed
+            | TaskState::Killed
+            | TaskState::Error => true,
             _ => false,
         };
         if !may_follow {

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use nesos_agent_core::{CellId, SandboxDir};
 use nesos_types::cell::{CellEvent, SandboxLaunch};
 use nesos_types::ids::TaskKey;
-use nesos_types::task::Stdio;
+use nesos_types::task::{Stdio, TaskInfo};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,16 @@ impl TaskPlaces {
     pub(crate) fn launched(&self, cell: CellId, launch: &SandboxLaunch) {
         let directory = Some(launch.directory.clone());
         self.put(&launch.key, cell, directory, launch.task.stdio);
+    }
+
+    /// A task was given to an executor, whose output it shares.
+    pub(crate) fn assigned(&self, cell: CellId, key: &TaskKey, task: &TaskInfo) {
+        let run = task.run().map(|run| TaskKey {
+            framework: key.framework,
+            task: run.into(),
+        });
+        let run = run.and_then(|run| Some(self.tasks.get(&run)?.directory.clone()));
+        self.put(key, cell, run.flatten(), task.stdio);
     }
 
     /// A cell has said something.
@@ -231,7 +241,7 @@ mod tests {
     use nesos_types::bundle::Digest;
     use nesos_types::ids::FrameworkId;
     use nesos_types::resources::Resources;
-    use nesos_types::task::{StatusSource, TaskInfo, TaskState, TaskStatus};
+    use nesos_types::task::{StatusSource, TaskState, TaskStatus};
     use nesos_types::time::Time;
 
     use super::*;
@@ -332,5 +342,26 @@ mod tests {
             std::fs::create_dir_all(directory(cell, generation)).expect("made");
         }
         assert_eq!(places.output(&key), Output::Kept(directory(1, 2)));
+    }
+
+    #[test]
+    fn a_task_in_an_executor_has_the_executors_output() {
+        let root = tempfile::tempdir().expect("a directory");
+        let places = TaskPlaces::new(root.path().to_owned());
+        let run = nesos_types::ids::RunId(9);
+        let directory = root.path().join("run");
+        places.launched(CELL, &launch(&run.to_string(), &directory));
+        let mut inside = launch("a", &directory);
+        let executor = nesos_types::executor::ExecutorInfo::new(
+            "x".parse().expect("an executor id"),
+            Digest([0; 32]),
+            Resources::default(),
+        );
+        Arc::make_mut(&mut inside.task).work = nesos_types::task::Work::InExecutor {
+            executor: executor.into(),
+            run: Some(run),
+        };
+        places.assigned(CELL, &inside.key, &inside.task);
+        assert_eq!(places.output(&inside.key), Output::Kept(directory));
     }
 }

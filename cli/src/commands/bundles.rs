@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use nesos_bundle::reference::Reference;
+use nesos_types::resources::format_bytes;
 use serde::Serialize;
 
 use crate::connect::MasterOptions;
@@ -38,6 +39,7 @@ struct At {
 #[derive(Debug, Subcommand)]
 enum Action {
     Rm(Remove),
+    Gc(Collect),
 }
 
 /// Takes a tag away, or with @DIGEST a version and all its tags; what runs goes on
@@ -48,6 +50,16 @@ struct Remove {
     name: Reference,
     #[command(flatten)]
     at: At,
+}
+
+/// Removes what no tag names and no task uses from the cluster's registry
+#[derive(Debug, Args)]
+struct Collect {
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    master: MasterOptions,
 }
 
 /// One tag.
@@ -61,8 +73,10 @@ struct Row {
 
 impl Bundles {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
-        if let Some(Action::Rm(remove)) = self.action {
-            return remove.execute().await;
+        match self.action {
+            Some(Action::Rm(remove)) => return remove.execute().await,
+            Some(Action::Gc(collect)) => return collect.execute().await,
+            None => {}
         }
         let mut rows = Vec::new();
         for reference in self.repositories().await? {
@@ -125,6 +139,21 @@ impl At {
             });
         }
         Ok(rows)
+    }
+}
+
+impl Collect {
+    async fn execute(self) -> Result<ExitCode, Failure> {
+        let client = self.master.connect().await?;
+        let gone = client.operator().collect_bundles(self.dry_run).await?;
+        let verb = if self.dry_run { "would go" } else { "are gone" };
+        output::line(format_args!(
+            "{} bundles and {} blobs of {} {verb}",
+            gone.manifests.len(),
+            gone.blobs.len(),
+            format_bytes(gone.bytes)
+        ))?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::output;
 /// Ends a task of any framework
 #[derive(Debug, Args)]
 pub(crate) struct Kill {
-    /// The task's id, as `nesos tasks` lists it
+    /// The task's id, as `nesos tasks` lists it, or an executor's run, as `nesos state` does
     task: TaskId,
     /// The task's framework, needed if several have a task of that id
     #[arg(long, value_name = "ID")]

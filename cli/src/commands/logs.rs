@@ -15,7 +15,7 @@ use crate::views::{StateView, TaskView};
 /// Prints what a task wrote to stdout or stderr, as far as its agent has kept it
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The task's id, as `nesos tasks` lists it
+    /// The task's id, as `nesos tasks` lists it, or an executor's run, as `nesos state` does
     task: TaskId,
     /// Goes on until the task has ended
     #[arg(long, short)]
@@ -66,7 +66,9 @@ impl Logs {
             let of_framework = |id: FrameworkId| task.framework == id.to_string();
             task.id == self.task.as_str() && self.framework.is_none_or(of_framework)
         };
-        let mut live: Vec<_> = state.tasks.into_iter().filter(is_meant).collect();
+        let runs = state.executors.into_iter().map(|executor| executor.run);
+        let live = state.tasks.into_iter().chain(runs);
+        let mut live: Vec<_> = live.filter(is_meant).collect();
         if live.len() > 1 {
             let owners: Vec<_> = live.iter().map(|task| task.framework.as_str()).collect();
             return Err(Failure::said(format!(

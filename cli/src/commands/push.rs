@@ -10,6 +10,8 @@ use nesos_bundle::client::{Progress, Remote};
 use nesos_bundle::keys::SigningKey;
 use nesos_bundle::reference::Reference;
 use nesos_bundle::signature;
+use nesos_types::bundle::Digest;
+use nesos_types::ids::AgentId;
 use nesos_types::resources::format_bytes;
 
 use crate::connect::MasterOptions;
@@ -32,6 +34,9 @@ pub(crate) struct Push {
     /// Sign it with this key; `nesos keys generate` makes one
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
+    /// Have agents compile it before the first task comes; these agents, or all if none is named
+    #[arg(long, value_name = "AGENT", num_args = 0.., value_delimiter = ',', require_equals = true)]
+    prewarm: Option<Vec<AgentId>>,
     #[command(flatten)]
     registry: RegistryOptions,
     #[command(flatten)]
@@ -65,7 +70,27 @@ impl Push {
             format_bytes(bytes as u64),
             packed.manifest.digest()
         ))?;
+        if let Some(agents) = &self.prewarm {
+            self.prewarm(&reference, packed.manifest.digest(), agents)
+                .await?;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn prewarm(
+        &self,
+        reference: &Reference,
+        bundle: Digest,
+        agents: &[AgentId],
+    ) -> Result<(), Failure> {
+        let client = self.master.connect().await?;
+        let repository = reference.repository();
+        let told = client
+            .operator()
+            .prewarm(Some(&repository), bundle, agents)
+            .await?;
+        output::line(format_args!("{told} agents compile it"))?;
+        Ok(())
     }
 }
 

@@ -8,9 +8,11 @@ use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions, Style};
 use crate::table::Table;
-use crate::views::{AgentView, FrameworkView, OfferView, RoleView, StateView, TaskView, age};
+use crate::views::{
+    AgentView, ExecutorView, FrameworkView, OfferView, RoleView, StateView, TaskView, age,
+};
 
-/// Shows the whole cluster: agents, frameworks, roles, tasks, offers
+/// Shows the whole cluster: agents, frameworks, roles, executors, tasks, offers
 #[derive(Debug, Args)]
 pub(crate) struct State {
     #[command(flatten)]
@@ -60,6 +62,13 @@ fn render(state: &StateView, url: &str, style: Style) -> String {
         style,
     ));
     sections.push(section("Roles", &RoleView::table(&state.roles), style));
+    if !state.executors.is_empty() {
+        sections.push(section(
+            "Executors",
+            &ExecutorView::table(&state.executors),
+            style,
+        ));
+    }
     sections.push(section("Tasks", &TaskView::table(&state.tasks), style));
     sections.push(section("Offers", &OfferView::table(&state.offers), style));
     sections.join("\n\n")

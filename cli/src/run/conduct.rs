@@ -217,6 +217,8 @@ impl Conduct {
                 self.remark("lost the connection to the master; trying again")
             }
             QueueEvent::Reconnected => self.remark("connected to the master again"),
+            // A program on the command line has nobody to write to, and no executors.
+            QueueEvent::Message { .. } | QueueEvent::ExecutorEnded(..) => {}
             QueueEvent::Refused(refusal) => return Err(Failure::said(refusal.to_string())),
         }
         Ok(())

@@ -48,8 +48,8 @@ fn watch(workspace: &std::path::Path) {
         println!("cargo::rerun-if-changed={}", workspace.join(name).display());
     }
     println!("cargo::rerun-if-changed=build");
-    println!(
-        "cargo::rerun-if-changed={}",
-        workspace.join("../sdk-guest/wit").display()
-    );
+    for part in ["Cargo.toml", "macros", "src", "wit"] {
+        let part = workspace.join("../sdk-guest").join(part);
+        println!("cargo::rerun-if-changed={}", part.display());
+    }
 }

@@ -84,6 +84,22 @@ pub(crate) const SUITES: &[Suite] = &[
         },
     },
     Suite {
+        name: "tasks",
+        about: "Tasks that talk to their scheduler: components.",
+        source: Source::Programs {
+            target: "wasm32-wasip2",
+            folders: &["tasks"],
+        },
+    },
+    Suite {
+        name: "executors",
+        about: "Executors, and some that mean harm: components.",
+        source: Source::Examples {
+            target: "wasm32-wasip2",
+            folder: "executors",
+        },
+    },
+    Suite {
         name: "threads",
         about: "Commands for WASI 0.1 with threads: core modules over a shared memory.",
         source: Source::Programs {

@@ -240,9 +240,16 @@ impl Master {
         }
         let id = self.ids.group();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let members = draft.tasks.iter().filter(|task| task.run_of().is_none());
+        let disks = members.map(|task| task.sandbox_resources().disk_bytes);
+        let group = TaskGroup {
+            id,
+            size,
+            disk_bytes: disks.fold(0, u64::saturating_add),
+        };
         for task in &mut draft.tasks {
             if task.run_of().is_none() {
-                Arc::make_mut(task).group = Some(TaskGroup { id, size });
+                Arc::make_mut(task).group = Some(group.clone());
             }
         }
     }

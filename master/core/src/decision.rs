@@ -206,6 +206,10 @@ pub enum Effect {
 pub enum OperatorReply {
     /// It is done, or under way.
     Done,
+    /// So many agents were told.
+    Prewarming(u32),
+    /// No connected agent has this id.
+    AgentUnknown(AgentId),
     /// No live framework has this id.
     FrameworkUnknown(FrameworkId),
     /// The framework has no live task of this id.

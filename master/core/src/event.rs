@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nesos_types::bundle::{Digest, Repository};
 use nesos_types::ids::{AgentId, FrameworkId, TaskId};
 use nesos_types::message::{AgentEvent, SchedulerCall};
 use nesos_types::reservation::ReservationChange;
@@ -61,6 +62,15 @@ pub enum OperatorRequest {
         agent: AgentId,
         /// The change.
         change: ReservationChange,
+    },
+    /// Have agents fetch and compile a bundle before the first task of it comes.
+    PrewarmBundle {
+        /// Where it lies, as in a task's description.
+        repository: Option<Repository>,
+        /// The bundle.
+        bundle: Digest,
+        /// The agents; none: all that are connected.
+        agents: Vec<AgentId>,
     },
     /// Change weights, priorities and quotas of roles: all of the changes, or none.
     ChangeRoles {

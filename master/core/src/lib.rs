@@ -23,6 +23,7 @@ mod master;
 mod offers;
 mod policy;
 mod preemption;
+mod prewarm;
 mod reconcile;
 mod registry;
 mod reservations;

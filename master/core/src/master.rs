@@ -304,6 +304,11 @@ impl Master {
             OperatorRequest::ChangeReservations { agent, change } => {
                 self.on_change_reservations(*agent, change, out)
             }
+            OperatorRequest::PrewarmBundle {
+                repository,
+                bundle,
+                agents,
+            } => self.on_prewarm(repository.as_ref(), *bundle, agents, out),
             OperatorRequest::TeardownFramework(framework) => {
                 match self.frameworks.find(*framework) {
                     None => OperatorReply::FrameworkUnknown(*framework),

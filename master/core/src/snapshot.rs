@@ -146,20 +146,10 @@ pub struct TaskView {
 pub struct ExecutorView {
     /// The executor.
     pub executor: ExecutorId,
-    /// Its agent.
-    pub agent: AgentId,
-    /// Which run of it this is.
-    pub run: TaskId,
-    /// The role that its resources are allocated to.
-    pub role: Role,
-    /// The task that it is to its agent.
-    pub info: SharedTask,
-    /// Its latest state.
-    pub state: TaskState,
+    /// The task that the run is to its agent.
+    pub run: TaskView,
     /// How many tasks are in it that have not ended.
     pub tasks: usize,
-    /// When it was started, or brought back.
-    pub since: Time,
 }
 
 /// A role as operators see it.

@@ -135,6 +135,7 @@ mod tests {
             task.group = (*group > 0).then(|| TaskGroup {
                 id: GroupId(*group),
                 size: 2,
+                disk_bytes: 0,
             });
             SharedTask::new(task)
         });

@@ -113,6 +113,30 @@ impl OperatorService for OperatorDoor {
         Ok(Response::new(v1::ChangeRolesResponse {}))
     }
 
+    async fn prewarm_bundle(
+        &self,
+        request: Request<v1::PrewarmBundleRequest>,
+    ) -> Result<Response<v1::PrewarmBundleResponse>, Status> {
+        let request = request.into_inner();
+        let named = (!request.repository.is_empty()).then_some(&*request.repository);
+        let agents = request.agent_ids.iter();
+        let prewarm = OperatorRequest::PrewarmBundle {
+            repository: named.map(|name| parse("repository", name)).transpose()?,
+            bundle: parse("digest", &request.digest)?,
+            agents: agents
+                .map(|id| parse("agent_ids", id))
+                .collect::<Result<_, _>>()?,
+        };
+        match self.driver.operate(prewarm).await? {
+            OperatorReply::Prewarming(agents) => {
+                Ok(Response::new(v1::PrewarmBundleResponse { agents }))
+            }
+            reply => Err(done(reply, None)
+                .err()
+                .unwrap_or_else(|| Status::internal("another reply"))),
+        }
+    }
+
     async fn change_reservations(
         &self,
         request: Request<v1::ChangeReservationsRequest>,
@@ -214,7 +238,8 @@ fn framework_of(snapshot: &Snapshot, task: &TaskId) -> Result<FrameworkId, Statu
             let live = |view: &nesos_master_core::snapshot::TaskView| {
                 view.id == *task && !view.state.is_terminal()
             };
-            framework.tasks.iter().any(live)
+            let runs = framework.executors.iter().map(|executor| &executor.run);
+            framework.tasks.iter().chain(runs).any(live)
         })
         .map(|framework| framework.id)
         .collect();
@@ -238,7 +263,10 @@ fn task_unknown(task: &TaskId) -> Status {
 
 fn done(reply: OperatorReply, task: Option<&TaskId>) -> Result<(), Status> {
     match (reply, task) {
-        (OperatorReply::Done, _) => Ok(()),
+        (OperatorReply::Done | OperatorReply::Prewarming(_), _) => Ok(()),
+        (OperatorReply::AgentUnknown(agent), _) => {
+            Err(Status::not_found(format!("no agent {agent} is connected")))
+        }
         (OperatorReply::TaskUnknown, Some(task)) => Err(task_unknown(task)),
         (OperatorReply::TaskUnknown, None) => Err(Status::not_found("there is no such live task")),
         (OperatorReply::RolesRefused(refusal), _) => {

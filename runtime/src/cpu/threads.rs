@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -71,18 +71,36 @@ impl GuestThreads {
         Ok(guest_threads)
     }
 
-    /// Starts a job. Its future is polled on the guest threads only, and dropped there.
+    /// Who starts jobs on these threads.
+    pub(crate) fn spawner(&self) -> Spawner {
+        Spawner(Arc::downgrade(&self.shared))
+    }
+
+    /// Jobs that are not over.
+    pub(crate) fn live(&self) -> usize {
+        self.shared.live.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts jobs. A job may hold one, for it keeps no thread alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Spawner(Weak<Shared>);
+
+impl Spawner {
+    /// Starts a job. Its future is polled on the guest threads only, and dropped there. None if the threads
+    /// are no more.
     pub(crate) fn spawn(
         &self,
         framework: FrameworkId,
         share: Share,
         meter: Arc<Meter>,
         future: impl Future<Output = ()> + Send + 'static,
-    ) -> Arc<Job> {
-        let weak = Arc::downgrade(&self.shared);
-        let job = Arc::new(Job::new(share, meter, weak, Box::pin(future)));
-        self.shared.live.fetch_add(1, Ordering::Relaxed);
-        self.shared.with_queue(|queue, now| {
+    ) -> Option<Arc<Job>> {
+        let shared = self.0.upgrade()?;
+        let job = Job::new(share, meter, self.0.clone(), Box::pin(future));
+        let job = Arc::new(job);
+        shared.live.fetch_add(1, Ordering::Relaxed);
+        shared.with_queue(|queue, now| {
             let admission = Admission {
                 job: job.clone(),
                 framework,
@@ -94,12 +112,7 @@ impl GuestThreads {
             job.key.get_or_init(|| key);
             queue.wake(key, now);
         });
-        job
-    }
-
-    /// Jobs that are not over.
-    pub(crate) fn live(&self) -> usize {
-        self.shared.live.load(Ordering::Relaxed)
+        Some(job)
     }
 }
 

@@ -84,12 +84,18 @@ pub(super) fn missing_of_module(module: &str, name: &str) -> MissingImport {
 pub(super) fn missing_interface(name: &str) -> Option<MissingImport> {
     let advice = match name.split_once('@') {
         Some((interface, version)) if is_hosted(interface, version) => return None,
+        _ if crate::guest_api::INTERFACES.contains(&name) => return None,
+        _ if name.starts_with("nesos:guest/") => {
+            "another version of nesos:guest: 0.1.0 is hosted here"
+        }
         _ if name.starts_with("wasi:http/") => "wasi:http needs a network, which tasks do not have",
         Some((interface, _)) if is_known(interface) => {
             "this version of WASI is not hosted here: build for 0.2 or 0.3"
         }
         _ if name.starts_with("wasi:") => "this WASI proposal is not hosted here",
-        _ => "components may import interfaces of WASI only; compose it with one that exports this",
+        _ => {
+            "components may import interfaces of WASI and nesos:guest only; compose it with one that exports this"
+        }
     };
     Some(MissingImport {
         name: name.to_owned(),

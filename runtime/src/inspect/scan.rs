@@ -10,6 +10,7 @@ use super::imports::{
     WASI_0_1_MODULE, missing_function, missing_interface, missing_of_module, wasi_package,
 };
 use super::{BundleInfo, BundleKind, InspectError, Interface, MissingImport, WasiVersion};
+use crate::guest_api::EXECUTOR_EVENTS;
 
 /// Functions in all modules of a bundle together. The largest programs that we know have 200,000.
 const MAX_FUNCTIONS: u64 = 500_000;
@@ -241,7 +242,9 @@ impl Found {
 
     /// The summary; refuses what is no command.
     pub(super) fn into_info(self) -> Result<BundleInfo, InspectError> {
-        let wasi = if self.is_component {
+        let wasi = if self.is_component && self.is_executor() {
+            self.imported_version()
+        } else if self.is_component {
             Some(self.command_version()?)
         } else {
             self.check_start()?;
@@ -260,8 +263,13 @@ impl Found {
         self.summary(wasi)
     }
 
+    fn is_executor(&self) -> bool {
+        self.exports.iter().any(|name| name == EXECUTOR_EVENTS)
+    }
+
     fn summary(self, wasi: Option<WasiVersion>) -> BundleInfo {
         let kind = match (self.is_component, self.spawns_threads) {
+            (true, _) if self.is_executor() => BundleKind::Executor,
             (true, _) => BundleKind::Component,
             (false, true) => BundleKind::ThreadedModule,
             (false, false) => BundleKind::Module,
@@ -287,6 +295,17 @@ impl Found {
             "the module exports no function `_start`; it is a library, or built without an entry point"
         };
         Err(InspectError::NotCommand(what.to_owned()))
+    }
+
+    /// The version of WASI that it imports, if any.
+    fn imported_version(&self) -> Option<WasiVersion> {
+        let versions = self.imports.iter().filter_map(|name| wasi_package(name));
+        let versions = versions.filter_map(|(_, version)| match version.get(..4) {
+            Some("0.2.") => Some(WasiVersion::V0_2),
+            Some("0.3.") => Some(WasiVersion::V0_3),
+            _ => None,
+        });
+        versions.max()
     }
 
     /// The version of WASI whose command this component is.

@@ -117,6 +117,6 @@ fn interfaces_of_components_are_matched_by_name_and_version() {
     assert!(
         missing("acme:store/kv@1.0.0")
             .unwrap()
-            .contains("interfaces of WASI only")
+            .contains("interfaces of WASI and nesos:guest only")
     );
 }

@@ -75,11 +75,6 @@ impl Family {
         total.saturating_sub(members.given())
     }
 
-    /// Children that have not ended.
-    pub(crate) fn len(&self) -> usize {
-        self.members.borrow().children.len()
-    }
-
     /// Takes a child in: its id, and what the executor itself has from now on; none if there is not so much
     /// CPU, or if there are to be no more children.
     pub(crate) fn admit(&self, cpu_milli: u64) -> Option<(u64, u64)> {
@@ -136,8 +131,8 @@ impl Family {
         members.ended_cpu_ns + live.sum::<u64>()
     }
 
-    /// Ends all children and waits until they are gone.
-    pub(super) async fn end(&self) {
+    /// Ends all children; there are to be no more.
+    pub(super) fn close(&self) {
         let mut children = Vec::new();
         self.members.send_modify(|members| {
             members.closed = true;
@@ -148,7 +143,10 @@ impl Family {
         });
         // Not under the lock, which whoever ends needs.
         children.iter().for_each(|child| child.drop_guest());
-        drop(children);
+    }
+
+    /// Waits until no child is left.
+    pub(super) async fn gone(&self) {
         // The sender is ours, so the channel cannot be closed.
         let mut members = self.members.subscribe();
         let _ = members
@@ -204,7 +202,7 @@ mod tests {
         assert_eq!(family.admit(390), Some((2, 10)));
         assert_eq!(family.left_cpu_milli(), 0);
         assert_eq!(family.leave(1, 7), 610);
-        assert_eq!((family.len(), family.cpu_ns()), (1, 7));
+        assert_eq!((family.left_cpu_milli(), family.cpu_ns()), (600, 7));
     }
 
     #[test]

@@ -1,63 +1,35 @@
 //! The course of a sandbox: admission, preparation, the guest itself, and the account at the end.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
 use nesos_types::limits::Metering;
 use nesos_types::task::{SharedTask, TaskInfo, TaskReason};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::start::{Awaited, Host, Start};
+use super::{Control, Observer, Order, SandboxSpec};
 use crate::cpu::this_quantum_ns;
-use crate::engine::{Engines, Flavour};
 use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
+use crate::guest_api::{Nursery, Part, Side};
 use crate::limits::{Bytes, MemoryAccount};
-use crate::program::{Command, Ended, Kind, Program, Programs, launch_failed};
+use crate::mailbox::Audience;
+use crate::program::{Command, Ended, Entry, Kind, Program, launch_failed};
 use crate::threads::{Account, Team, ThreadedModule};
+use crate::wasi::shared::SharedQuotas;
 use crate::wasi::{WasiError, WasiSpec, default_max_files, p1};
-
-use super::{Control, Observer, Order, SandboxSpec};
 
 /// Descriptors of one sandbox: they are a resource of the whole process.
 const MAX_DESCRIPTORS: usize = 256;
 
-/// What all sandboxes of a process draw on.
-#[derive(Debug)]
-pub(crate) struct Host {
-    pub(crate) programs: Programs,
-    pub(crate) slots: Slots,
-}
-
-/// As many permits as the pools have room for; launches beyond that wait their turn.
-#[derive(Debug)]
-pub(crate) struct Slots {
-    fuel: Semaphore,
-    epoch: Semaphore,
-}
-
-impl Slots {
-    pub(crate) fn new(engines: &Engines) -> Self {
-        let of = |flavour| Semaphore::new(engines.sandboxes(flavour) as usize);
-        Self {
-            fuel: of(Flavour::Fuel),
-            epoch: of(Flavour::Epoch),
-        }
-    }
-
-    fn of(&self, metering: Metering) -> &Semaphore {
-        match metering {
-            Metering::Clock | Metering::Fuel => &self.fuel,
-            Metering::Time => &self.epoch,
-        }
-    }
-}
-
 /// Runs a sandbox to its end and tells the observer.
-pub(crate) async fn run(
+pub(super) async fn run(
     host: Arc<Host>,
-    spec: SandboxSpec,
+    mut start: Start,
     observer: Box<dyn Observer>,
     control: Arc<Control>,
 ) {
@@ -65,44 +37,106 @@ pub(crate) async fn run(
         observer: Some(observer),
         control: control.clone(),
     };
-    let slots = host.slots.of(spec.task.limits.metering);
-    let exit = match admitted(slots, &control).await {
-        Some(_slot) => course(&host, spec, &mut report, &control).await,
+    let slots = host.slots.of(start.spec.task.limits.metering);
+    let exit = match admitted(start.slot.take(), slots, &control).await {
+        Some(_slot) => course(&host, start, &mut report, &control).await,
         None => Err(Box::new(killed_during_launch(&control))),
     };
+    control.family.close();
+    control.family.gone().await;
     report.exited(exit.unwrap_or_else(|exit| *exit));
 }
 
-/// Waits for a slot; none if the sandbox is killed meanwhile.
-async fn admitted<'a>(slots: &'a Semaphore, control: &Control) -> Option<SemaphorePermit<'a>> {
-    if let Ok(slot) = slots.try_acquire() {
-        return Some(slot);
+/// Waits for a slot, unless there is one already; none if the sandbox is killed meanwhile.
+async fn admitted(
+    slot: Option<OwnedSemaphorePermit>,
+    slots: &Arc<Semaphore>,
+    control: &Control,
+) -> Option<OwnedSemaphorePermit> {
+    let slot = slot.or_else(|| slots.clone().try_acquire_owned().ok());
+    if slot.is_some() {
+        return slot;
     }
-    unless_dropped(control, slots.acquire()).await?.ok()
+    unless_dropped(control, slots.clone().acquire_owned())
+        .await?
+        .ok()
 }
 
 /// From preparation to the end of the guest. The store is gone when this returns.
 async fn course(
-    host: &Host,
-    spec: SandboxSpec,
+    host: &Arc<Host>,
+    start: Start,
     report: &mut Report,
     control: &Arc<Control>,
 ) -> Result<Exit, Box<Exit>> {
+    let Start {
+        mut spec,
+        entry,
+        awaited,
+        ..
+    } = start;
+    if let Some(awaited) = awaited {
+        spec.compiled = image(awaited, control).await?;
+    }
     let task = spec.task.clone();
     let program = host.programs.get(&spec.compiled, task.limits.metering)?;
     check_limits(&task, &program)?;
+    let audience = program.audience(entry);
+    control.mailbox.open(audience);
+    let side = Side::new(&spec, control, part(host, &spec, &program, entry, control));
     let launch = Launch {
         program: &program,
         task: &task,
         report,
         control,
+        side,
+        hears_stop: matches!(audience, Audience::Task | Audience::Executor),
     };
-    let wasi = wasi_spec(spec);
-    match &program.kind {
-        Kind::Module(command) => live(command, wasi, launch).await,
-        Kind::Component(command) => live(command, wasi, launch).await,
-        Kind::Threaded(module) => live_threads(module, wasi, launch).await,
+    let wasi = wasi_spec(spec, host.quotas.clone());
+    match (&program.kind, entry) {
+        (Kind::Module(command), _) => live(command, wasi, launch).await,
+        (Kind::Component(command), _) => live(command, wasi, launch).await,
+        (Kind::Executor(executor), Entry::Main) => live(executor, wasi, launch).await,
+        (Kind::Executor(executor), Entry::Child) => match &executor.command {
+            Some(command) => live(command, wasi, launch).await,
+            None => Err(Box::new(no_command())),
+        },
+        (Kind::Threaded(module), _) => live_threads(module, wasi, launch).await,
     }
+}
+
+/// Waits for a compiled image.
+async fn image(awaited: Awaited, control: &Control) -> Result<PathBuf, Box<Exit>> {
+    let failed = |why: String| Box::new(Exit::dropped(TaskReason::FetchFailed, why));
+    match unless_dropped(control, awaited).await {
+        Some(Ok(Ok(image))) => Ok(image),
+        Some(Ok(Err(why))) => Err(failed(why)),
+        Some(Err(_)) => Err(failed("nobody prepares this bundle any more".to_owned())),
+        None => Err(Box::new(killed_during_launch(control))),
+    }
+}
+
+/// What the sandbox is to Nesos.
+fn part(
+    host: &Arc<Host>,
+    spec: &SandboxSpec,
+    program: &Program,
+    entry: Entry,
+    control: &Arc<Control>,
+) -> Part {
+    match (&program.kind, entry) {
+        (_, Entry::Child) => Part::Child,
+        (Kind::Executor(executor), Entry::Main) => {
+            let nursery = Nursery::new(host, spec, executor.command.is_some());
+            Part::executor(nursery, control)
+        }
+        (_, Entry::Main) => Part::Task,
+    }
+}
+
+fn no_command() -> Exit {
+    let message = "the bundle is an executor and no command: it does not export wasi:cli/run";
+    Exit::invalid(TaskReason::InvalidModule, message)
 }
 
 /// A sandbox that is about to start.
@@ -111,43 +145,41 @@ struct Launch<'a> {
     task: &'a SharedTask,
     report: &'a mut Report,
     control: &'a Arc<Control>,
-}
-
-impl Launch<'_> {
-    /// From here on the guest runs; or not, if somebody has changed their mind.
-    fn begin(&mut self) -> Result<(), Box<Exit>> {
-        let timeout = self.task.limits.timeout;
-        if !self.control.start(timeout, self.program.hears_stop()) {
-            return Err(Box::new(killed_during_launch(self.control)));
-        }
-        self.report.running();
-        Ok(())
-    }
+    side: Side,
+    hears_stop: bool,
 }
 
 /// Lets a guest with a store of its own live.
 async fn live<C: Command>(
     command: &C,
     wasi: WasiSpec,
-    mut launch: Launch<'_>,
+    launch: Launch<'_>,
 ) -> Result<Exit, Box<Exit>> {
+    let Launch {
+        program,
+        task,
+        report,
+        control,
+        side,
+        hears_stop,
+    } = launch;
     let guest = Guest {
-        world: command.make_world(wasi).map_err(no_world)?,
-        memory: MemoryAccount::new(launch.control.ledger.clone()),
-        meter: launch.control.meter.clone(),
+        world: command.make_world(wasi, side).map_err(no_world)?,
+        memory: MemoryAccount::new(control.ledger.clone()),
+        meter: control.meter.clone(),
         fuel: 0,
     };
-    let program = launch.program;
-    let budget = launch.task.limits.fuel.unwrap_or(u64::MAX);
+    let budget = task.limits.fuel.unwrap_or(u64::MAX);
     let fuel = program.flavour.counts_fuel().then_some(budget);
     let mut store = guest
         .into_store(&program.engine, fuel)
         .map_err(launch_failed)?;
-    launch.begin()?;
-    let ended = unless_dropped(launch.control, command.run(&mut store)).await;
+    begin(task, control, hears_stop)?;
+    let life = command.run(&mut store, || report.running());
+    let ended = unless_dropped(control, life).await;
     Guest::publish((&store).into());
     let refused = store.data().memory.last_refused();
-    let circumstances = circumstances(launch.task, refused, &store.data().world);
+    let circumstances = circumstances(task, control, refused, &store.data().world);
     Ok(exit_of(ended, &circumstances))
 }
 
@@ -155,25 +187,41 @@ async fn live<C: Command>(
 async fn live_threads(
     module: &Arc<ThreadedModule>,
     wasi: WasiSpec,
-    mut launch: Launch<'_>,
+    launch: Launch<'_>,
 ) -> Result<Exit, Box<Exit>> {
+    let Launch {
+        task,
+        report,
+        control,
+        hears_stop,
+        ..
+    } = launch;
     let world = p1::Ctx::new(wasi).map_err(no_world)?;
     let account = Account {
-        meter: launch.control.meter.clone(),
-        bucket: launch.control.own_bucket.clone(),
+        meter: control.meter.clone(),
+        bucket: control.own_bucket.clone(),
     };
-    let team = Team::new(module, launch.task, world, account).map_err(launch_failed)?;
-    launch.begin()?;
+    let team = Team::new(module, task, world, account).map_err(launch_failed)?;
+    begin(task, control, hears_stop)?;
+    report.running();
     // Whatever happens, no thread outlives this.
     let threads = team.start();
-    let over = unless_dropped(launch.control, team.over()).await;
+    let over = unless_dropped(control, team.over()).await;
     drop(threads);
     team.gone().await;
-    let circumstances = circumstances(launch.task, team.memory_refused(), team.world());
+    let circumstances = circumstances(task, control, team.memory_refused(), team.world());
     Ok(exit_of(
         over.and_then(|()| team.take_ended()),
         &circumstances,
     ))
+}
+
+/// From here on the guest runs; or not, if somebody has changed their mind.
+fn begin(task: &TaskInfo, control: &Arc<Control>, hears_stop: bool) -> Result<(), Box<Exit>> {
+    if control.start(task.limits.timeout, hears_stop) {
+        return Ok(());
+    }
+    Err(Box::new(killed_during_launch(control)))
 }
 
 /// Polls `future` until the guest is to be dropped.
@@ -217,7 +265,7 @@ fn check_limits(task: &TaskInfo, program: &Program) -> Result<(), Box<Exit>> {
     Ok(())
 }
 
-fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
+fn wasi_spec(spec: SandboxSpec, quotas: Arc<SharedQuotas>) -> WasiSpec {
     let task = &spec.task;
     let disk_bytes = task.sandbox_resources().disk_bytes;
     let max_files = task.limits.files;
@@ -227,6 +275,7 @@ fn wasi_spec(spec: SandboxSpec) -> WasiSpec {
         root: spec.root,
         mounts: task.mounts.clone(),
         volumes: spec.volumes,
+        quotas,
         stdin: spec.stdin,
         stdout: spec.stdout,
         stderr: spec.stderr,
@@ -252,13 +301,14 @@ fn no_world(error: WasiError) -> Box<Exit> {
 
 fn circumstances(
     task: &TaskInfo,
+    control: &Control,
     memory_refused: Option<u64>,
     world: &impl World,
 ) -> Circumstances {
     let resources = task.sandbox_resources();
     Circumstances {
         memory_refused,
-        memory_bytes: resources.mem_bytes,
+        memory_bytes: control.ledger.limit(),
         disk_exceeded: world.quota().was_exceeded(),
         disk_bytes: resources.disk_bytes,
         fuel: task.limits.fuel,
@@ -312,6 +362,8 @@ impl Report {
             }
             _ => {}
         }
+        // Where the job was dropped unfinished, nobody else has ended them.
+        self.control.family.close();
         exit.data = self.control.take_result();
         if self.control.has_started() {
             exit.usage = self.control.usage();

@@ -68,6 +68,7 @@ impl Bench {
         let config = RuntimeConfig {
             guest_threads: 2,
             max_sandboxes: Some(16),
+            ..RuntimeConfig::default()
         };
         Self {
             runtime: Runtime::new(config, io.handle().clone()).unwrap(),

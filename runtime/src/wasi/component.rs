@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::Store;
 use wasmtime::component::{HasData, InstancePre, Linker, ResourceTable};
+use wasmtime_wasi::cli::{StdinStream as _, StdoutStream as _};
 use wasmtime_wasi::filesystem::WasiFilesystemView as _;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 pub(crate) use wasmtime_wasi::{WasiCtxView, WasiView};
@@ -34,6 +35,20 @@ const HOSTCALL_FUEL: usize = 1 << 20;
 const MAX_RANDOM: u64 = 1 << 20;
 /// Streams, pollables and the like that may be there for each descriptor.
 const RESOURCES_PER_DESCRIPTOR: usize = 4;
+
+/// `input` as a stream of WASI 0.2.
+pub(crate) fn input_stream(input: Input) -> wasmtime_wasi::p2::DynInputStream {
+    stdio::StdinOf::new(input).p2_stream()
+}
+
+/// `output` as a stream of WASI 0.2.
+pub(crate) fn output_stream(output: Output) -> wasmtime_wasi::p2::DynOutputStream {
+    stdio::StdoutOf(output).p2_stream()
+}
+
+/// Streams, pollables, children and the like that an executor may have: a thousand children with three
+/// streams each, and something to wait for each of them.
+const EXECUTOR_RESOURCES: usize = 10_000;
 
 /// Everything that a component reaches through WASI.
 pub(crate) struct State {
@@ -114,6 +129,13 @@ impl State {
             quota,
             output,
         })
+    }
+
+    /// Prepares an executor's surroundings: it may hold many children and their streams.
+    pub(crate) fn for_executor(spec: WasiSpec) -> Result<Self, WasiError> {
+        let mut state = Self::new(spec)?;
+        state.table.set_max_capacity(EXECUTOR_RESOURCES);
+        Ok(state)
     }
 
     /// What `wasmtime-wasi` wants to see: for the implementation of [`WasiView`] that [`Host`] needs.

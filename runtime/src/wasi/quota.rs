@@ -67,6 +67,33 @@ impl DiskQuota {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// The most bytes that may be in use.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// Bytes that could still be taken.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.bytes())
+    }
+
+    /// Sets `bytes` apart if they are all there: they are used elsewhere until they are given back.
+    pub(crate) fn lend(&self, bytes: u64) -> bool {
+        let lent = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                let after = used.checked_add(bytes)?;
+                (after <= self.max_bytes).then_some(after)
+            });
+        self.note_peak();
+        lent.is_ok()
+    }
+
+    /// Takes back what was lent.
+    pub(crate) fn take_back(&self, bytes: u64) {
+        saturating_sub(&self.bytes, bytes);
+    }
+
     /// Names in use now: files, directories and symbolic links.
     #[must_use]
     pub fn files(&self) -> u64 {

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
+use super::pipe::{PipeReader, PipeWriter};
 use super::retained::RetainedOutput;
 
 /// The most that travels in one message to whoever is attached.
@@ -26,16 +27,20 @@ pub enum Stdin {
     Empty,
     /// From whoever holds the sender; at its end when the sender is dropped.
     Attached(mpsc::Receiver<Bytes>),
+    /// From another sandbox.
+    Pipe(PipeReader),
 }
 
-/// Where stdout or stderr goes.
-#[derive(Debug)]
+/// Where stdout or stderr goes. Clones lead to the same place.
+#[derive(Clone, Debug)]
 pub enum Stdout {
     /// Kept on the host. The guest is never held up.
     Retained(RetainedOutput),
     /// To whoever holds the receiver, at their pace: the guest waits while the channel is full, and gets
     /// `EPIPE` once the receiver is gone.
     Attached(mpsc::Sender<Bytes>),
+    /// To another sandbox, at its pace.
+    Pipe(PipeWriter),
     /// Nowhere.
     Null,
 }
@@ -49,8 +54,23 @@ pub(crate) struct Input {
 
 #[derive(Debug)]
 struct InputState {
-    source: Option<mpsc::Receiver<Bytes>>,
+    source: Option<Source>,
     chunk: Bytes,
+}
+
+#[derive(Debug)]
+enum Source {
+    Channel(mpsc::Receiver<Bytes>),
+    Pipe(PipeReader),
+}
+
+impl Source {
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self {
+            Self::Channel(receiver) => receiver.poll_recv(cx),
+            Self::Pipe(pipe) => pipe.poll_recv(cx),
+        }
+    }
 }
 
 /// Everybody who waits for input. The channel knows only one waker: this one, which wakes them all.
@@ -87,7 +107,8 @@ impl Input {
     pub(crate) fn new(stdin: Stdin) -> Self {
         let source = match stdin {
             Stdin::Empty => None,
-            Stdin::Attached(receiver) => Some(receiver),
+            Stdin::Attached(receiver) => Some(Source::Channel(receiver)),
+            Stdin::Pipe(pipe) => Some(Source::Pipe(pipe)),
         };
         Self {
             state: Mutex::new(InputState {
@@ -191,13 +212,19 @@ impl Output {
                 }
                 len
             }
+            Stdout::Pipe(_) => loop {
+                match self.try_write_some(buffers) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.ready().await,
+                    done => return done,
+                }
+            },
         };
         self.count(written);
         Ok(written)
     }
 
-    /// Writes without waiting; gives the bytes back if there is no room now.
-    pub(crate) fn try_write(&self, bytes: Bytes) -> io::Result<Option<Bytes>> {
+    /// Writes without waiting; gives back what there is no room for now.
+    pub(crate) fn try_write(&self, mut bytes: Bytes) -> io::Result<Option<Bytes>> {
         let len = bytes.len();
         match &*self.sink {
             Stdout::Null => {}
@@ -207,6 +234,11 @@ impl Output {
                 Err(mpsc::error::TrySendError::Full(bytes)) => return Ok(Some(bytes)),
                 Err(mpsc::error::TrySendError::Closed(_)) => return Err(broken_pipe()),
             },
+            Stdout::Pipe(pipe) => {
+                pipe.try_write(&mut bytes).map_err(|_| broken_pipe())?;
+                self.count(len - bytes.len());
+                return Ok((!bytes.is_empty()).then_some(bytes));
+            }
         }
         self.count(len);
         Ok(None)
@@ -221,15 +253,18 @@ impl Output {
         let len = bytes.len();
         match self.try_write(bytes)? {
             None => Ok(len),
+            Some(rest) if rest.len() < len => Ok(len - rest.len()),
             Some(_) => Err(rustix::io::Errno::AGAIN.into()),
         }
     }
 
     /// Waits until there is room, or nobody is left to make any.
     pub(crate) async fn ready(&self) {
-        if let Stdout::Attached(sender) = &*self.sink {
-            // Either way a write will not wait; the write is what tells of an end.
-            drop(sender.reserve().await);
+        // Either way a write will not wait; the write is what tells of an end.
+        match &*self.sink {
+            Stdout::Attached(sender) => drop(sender.reserve().await),
+            Stdout::Pipe(pipe) => std::future::poll_fn(|cx| pipe.poll_ready(cx)).await,
+            Stdout::Null | Stdout::Retained(_) => {}
         }
     }
 

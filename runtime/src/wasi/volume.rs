@@ -30,7 +30,7 @@ pub(crate) struct Volume {
 enum Kind {
     /// The sandbox's own: created if need be, with `/tmp` in it, and counted.
     Root(Arc<DiskQuota>),
-    /// A persistent volume: must exist, and is counted with what lies in it from before.
+    /// A volume: must exist, and is counted with what lies in it from before and what others write.
     Kept {
         quota: Arc<DiskQuota>,
         read_only: bool,
@@ -116,8 +116,7 @@ impl Volume {
                     _ => {}
                 }
             }
-            Kind::Kept { quota, .. } => quota.adopt(&self.host)?,
-            Kind::Mount { .. } => {}
+            Kind::Kept { .. } | Kind::Mount { .. } => {}
         }
         cap::open_ambient_dir(&self.host, cap_primitives::ambient_authority())
     }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
+use nesos_types::executor::ExecutorInfo;
 use nesos_types::message::SchedulerCall;
 use nesos_types::offer::Operation;
 use nesos_types::reservation::{Claim, Owner, Volume};
 use nesos_types::role::Role;
-use nesos_types::task::{TaskInfo, VolumeMount};
+use nesos_types::task::{TaskInfo, VolumeMount, Work};
 
 use super::*;
 
@@ -337,4 +338,50 @@ fn a_task_goes_where_its_volume_is() {
     bench.queue.offers(&mut actions, offers);
     let calls: Vec<_> = actions.drain().collect();
     assert_eq!(launched_on(&calls).only_parts(), volume);
+}
+
+fn inside(id: &str, cpu_milli: u64) -> SharedTask {
+    let executor = ExecutorInfo::new(
+        "x".parse().expect("an id"),
+        Digest([1; 32]),
+        Resources::new(500, 1 << 20),
+    );
+    let mut info = TaskInfo::clone(&task(id, cpu_milli));
+    info.work = Work::InExecutor {
+        executor: executor.into(),
+        run: None,
+    };
+    info.into()
+}
+
+#[test]
+fn the_first_task_of_an_executor_needs_room_for_both() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![inside("a", 1000), inside("b", 1000)]);
+    assert_eq!(bench.offer(offer(1, 1400)), ["decline 1 3600s"]);
+    assert_eq!(bench.offer(offer(2, 1500)), ["accept 2 a 3600s"]);
+    let launched = bench.offer(offer(3, 1000));
+    assert_eq!(launched[0], "accept 3 b 3600s", "the executor is there");
+}
+
+#[test]
+fn an_executor_that_has_ended_is_paid_for_again() {
+    let mut bench = Bench::new(false);
+    bench.submit(vec![inside("a", 1000)]);
+    bench.offer(offer(1, 1500));
+    let end = ExecutorEnd {
+        state: TaskState::Failed,
+        reason: None,
+        message: String::new(),
+    };
+    let x: ExecutorId = "x".parse().expect("an id");
+    bench.act(|queue, actions| queue.executor_ended(actions, AgentId(1), x, end));
+    bench.submit(vec![inside("b", 1000)]);
+    assert_eq!(bench.offer(offer(2, 1400)), ["decline 2 3600s"]);
+    bench.offer(offer(3, 1500));
+    let mut status = dropped("b", TaskReason::ExecutorTerminated);
+    status.agent = Some(AgentId(1));
+    bench.act(|queue, actions| queue.update(actions, status));
+    assert_eq!(bench.queue.waiting(), 1, "it is tried again");
+    assert_eq!(bench.offer(offer(4, 1400)), ["decline 4 3600s"]);
 }

@@ -11,10 +11,12 @@ mod delay;
 mod density;
 mod idle;
 mod latency;
+mod message;
 mod metering;
 mod policy;
 mod run;
 mod sim;
+mod spawn;
 mod start;
 mod throughput;
 
@@ -43,6 +45,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: start::run,
     },
     Benchmark {
+        name: "spawn",
+        about: "From an executor's spawn to its child's first instruction, and a crowd of children",
+        run: spawn::run,
+    },
+    Benchmark {
         name: "throughput",
         about: "CPU that a no-op task costs over all processes, and tasks a second",
         run: throughput::run,
@@ -51,6 +58,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "latency",
         about: "From submitting a no-op task to knowing that it has ended",
         run: latency::run,
+    },
+    Benchmark {
+        name: "message",
+        about: "From a scheduler's message to an executor until its answer is there",
+        run: message::run,
     },
     Benchmark {
         name: "run",

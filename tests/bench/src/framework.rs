@@ -57,18 +57,27 @@ impl Framework {
         self.handle.send(QueueInput::Submit(tasks));
     }
 
+    pub(crate) fn send(&self, input: QueueInput) {
+        self.handle.send(input);
+    }
+
+    /// The next thing that happens.
+    pub(crate) async fn event(&mut self) -> Result<QueueEvent> {
+        let event = tokio::time::timeout(PATIENCE, self.events.recv())
+            .await
+            .with_context(|| format!("nothing was heard for {PATIENCE:?}"))?;
+        match event.context("the driver has ended")? {
+            QueueEvent::Refused(refusal) => bail!("the master refused: {refusal}"),
+            QueueEvent::Disconnected => bail!("the connection broke"),
+            event => Ok(event),
+        }
+    }
+
     /// The next status of any task.
     pub(crate) async fn status(&mut self) -> Result<TaskStatus> {
         loop {
-            let event = tokio::time::timeout(PATIENCE, self.events.recv())
-                .await
-                .with_context(|| format!("nothing was heard for {PATIENCE:?}"))?;
-            match event {
-                Some(QueueEvent::Status(status)) => return Ok(status),
-                Some(QueueEvent::Refused(refusal)) => bail!("the master refused: {refusal}"),
-                Some(QueueEvent::Disconnected) => bail!("the connection broke"),
-                Some(_) => {}
-                None => bail!("the driver has ended"),
+            if let QueueEvent::Status(status) = self.event().await? {
+                return Ok(status);
             }
         }
     }

@@ -245,7 +245,7 @@ impl SimScheduler {
             let regretted = tasks.first().filter(|_| changed_mind).map(|t| t.id.clone());
             calls.push(SchedulerCall::Accept {
                 offers: vec![id],
-                operations: vec![Operation::Launch(tasks)],
+                operations: vec![self.operation(tasks, rng)],
                 filters: Filters::default(),
             });
             if let Some(task) = regretted {
@@ -259,6 +259,15 @@ impl SimScheduler {
             calls.push(SchedulerCall::Suppress { roles: [].into() });
         }
         calls
+    }
+
+    /// Some launch their tasks together now and then.
+    fn operation(&self, tasks: Vec<SharedTask>, rng: &mut ChaCha8Rng) -> Operation {
+        if self.executors_per_mille > 0 && rng.random_ratio(1, 4) {
+            Operation::LaunchGroup(tasks)
+        } else {
+            Operation::Launch(tasks)
+        }
     }
 
     /// As many tasks as the offer holds.

@@ -4,6 +4,7 @@ mod bundles;
 mod compiled;
 mod draining;
 mod executors;
+mod groups;
 mod kills;
 mod launches;
 mod recovery;

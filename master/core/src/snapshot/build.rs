@@ -144,17 +144,12 @@ impl Master {
             let run = executors::as_run(&task.info.id)?;
             Some(ExecutorView {
                 executor: task.info.run_of()?.clone(),
-                agent: self.agents[task.agent].id,
-                run: task.info.id.clone(),
-                role: task.role.clone(),
-                info: task.info.clone(),
-                state: task.state,
+                run: task.view(framework.id, self.agents[task.agent].id),
                 tasks: tasks.get(&run).copied().unwrap_or_default(),
-                since: task.since,
             })
         });
         let mut views: Vec<_> = runs.collect();
-        views.sort_by(|a, b| (&a.executor, a.agent).cmp(&(&b.executor, b.agent)));
+        views.sort_by(|a, b| (&a.executor, a.run.agent).cmp(&(&b.executor, b.run.agent)));
         views
     }
 

@@ -411,7 +411,7 @@ impl Script {
 }
 
 fn find_id(text: &str) -> Option<(usize, &'static str)> {
-    ["fw", "ag", "of"]
+    ["fw", "ag", "of", "ex"]
         .into_iter()
         .filter_map(|prefix| Some((text.find(&format!("{prefix}-"))?, prefix)))
         .min()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use nesos_api::v1;
 use nesos_master_core::snapshot::{
-    AgentStanding, AgentView, FrameworkView, OfferView, RoleView, TaskView,
+    AgentStanding, AgentView, ExecutorView, FrameworkView, OfferView, RoleView, TaskView,
 };
 use nesos_master_core::{Snapshot, Stats};
 use nesos_types::agent::AgentInfo;
@@ -92,6 +92,13 @@ pub(super) fn state(snapshot: &Snapshot, parts: Parts, started: Time) -> v1::Sta
                 .iter()
                 .flat_map(|framework| framework.tasks.iter().chain(&framework.unreachable_tasks));
             live.map(|view| urls.task(view)).collect()
+        }),
+        executors: when(parts.tasks, || {
+            let executors = snapshot
+                .frameworks
+                .iter()
+                .flat_map(|framework| &framework.executors);
+            executors.map(|view| urls.executor(view)).collect()
         }),
         offers: when(parts.offers, || {
             snapshot
@@ -287,6 +294,14 @@ impl<'a> AgentInfos<'a> {
             state: v1::TaskState::from(view.state).into(),
             status: Some((&status(view)).into()),
             launched_us: view.since.as_micros(),
+        }
+    }
+
+    fn executor(&self, view: &ExecutorView) -> v1::ExecutorState {
+        v1::ExecutorState {
+            executor_id: view.executor.to_string(),
+            run: Some(self.task(&view.run)),
+            tasks: u32::try_from(view.tasks).unwrap_or(u32::MAX),
         }
     }
 

@@ -43,6 +43,7 @@ fn guest(change: impl FnOnce(&mut WasiSpec)) -> Guest {
         root: home.path().join("root"),
         mounts: Vec::new(),
         volumes: Vec::new(),
+        quotas: Arc::default(),
         stdin: Stdin::Empty,
         stdout: Stdout::Null,
         stderr: Stdout::Null,

@@ -4,6 +4,8 @@ mod files;
 mod quotas;
 mod surroundings;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use nesos_types::task::Mount;
 use tokio::sync::mpsc;
@@ -43,6 +45,7 @@ fn spec(home: &tempfile::TempDir) -> WasiSpec {
         root: home.path().join("root"),
         mounts: Vec::new(),
         volumes: Vec::new(),
+        quotas: Arc::default(),
         stdin: Stdin::Empty,
         stdout: Stdout::Null,
         stderr: Stdout::Null,
