@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod executors;
 mod framework;
+mod groups;
 mod handwritten;
 mod harness;
 mod hostile;

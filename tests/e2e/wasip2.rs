@@ -312,12 +312,3 @@ fn write_file() {
         .exits(1)
         .says("/../../note");
 }
-
-#[test]
-fn echo_lines() {
-    run(guests::ECHO_LINES)
-        .input("one\nbye\nnever\n")
-        .go()
-        .exits(0)
-        .prints("1: one\n2: bye\n");
-}
