@@ -314,3 +314,18 @@ fn write_file() {
         .exits(1)
         .says("/../../note");
 }
+
+#[test]
+fn search() {
+    let lines = "ten\nzehn\ndix\n";
+    run(guests::SEARCH)
+        .args(&["^(t|d)"])
+        .input(lines)
+        .go()
+        .exits(0)
+        .prints("ten\ndix\n");
+    let none = run(guests::SEARCH).args(&["x{5}"]).input(lines).go();
+    none.exits(1).prints("");
+    let when = run(guests::SEARCH).args(&["--when"]).go().exits(0);
+    assert!(when.text().parse::<u128>().is_ok(), "{when}");
+}

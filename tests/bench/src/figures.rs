@@ -14,6 +14,7 @@ mod latency;
 mod message;
 mod metering;
 mod policy;
+mod restart;
 mod run;
 mod sim;
 mod spawn;
@@ -48,6 +49,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "spawn",
         about: "From an executor's spawn to its child's first instruction, and a crowd of children",
         run: spawn::run,
+    },
+    Benchmark {
+        name: "restart",
+        about: "The first task of a known bundle after its agent was killed and started again",
+        run: restart::run,
     },
     Benchmark {
         name: "throughput",
