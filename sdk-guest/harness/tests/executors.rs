@@ -21,13 +21,14 @@ macro_rules! is_tested {
 nesos_artifacts::foreach_executors!(is_tested);
 
 fn harness(component: &str) -> Harness {
-    Harness::new(Path::new(component)).unwrap()
+    Harness::new(Path::new(component)).expect("the guest can run")
 }
 
 /// An executor that was given one task, `one`.
 fn given_one(harness: &Harness, data: &str) -> Alive {
     let executor = harness.start(Start::of(&Script::new()));
-    executor.launch_task(&TaskInfo::new("one", data)).unwrap();
+    let launched = executor.launch_task(&TaskInfo::new("one", data));
+    assert_eq!(launched, Ok(()));
     executor
 }
 

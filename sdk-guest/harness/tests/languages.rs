@@ -12,7 +12,7 @@ use nesos_types::task::TaskState;
 
 fn built(name: &str) -> Harness {
     let folder = std::env::var_os("NESOS_LANGUAGES").expect("NESOS_LANGUAGES names a folder");
-    Harness::new(&PathBuf::from(folder).join(name)).unwrap()
+    Harness::new(&PathBuf::from(folder).join(name)).expect("it was built")
 }
 
 #[test]
