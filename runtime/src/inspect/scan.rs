@@ -11,6 +11,7 @@ use super::imports::{
 };
 use super::{BundleInfo, BundleKind, InspectError, Interface, MissingImport, WasiVersion};
 use crate::guest_api::EXECUTOR_EVENTS;
+use crate::service::INCOMING_HANDLER;
 
 /// Functions in all modules of a bundle together. The largest programs that we know have 200,000.
 const MAX_FUNCTIONS: u64 = 500_000;
@@ -238,7 +239,11 @@ impl Found {
     /// The summary; refuses what is no command.
     pub(super) fn into_info(self) -> Result<BundleInfo, InspectError> {
         let is_executor = self.exports.iter().any(|name| name == EXECUTOR_EVENTS);
-        let wasi = if self.is_component && is_executor {
+        let is_service = self
+            .exports
+            .iter()
+            .any(|name| name.starts_with(INCOMING_HANDLER));
+        let wasi = if self.is_component && (is_executor || is_service) {
             self.imported_version()
         } else if self.is_component {
             Some(self.command_version()?)
@@ -248,6 +253,7 @@ impl Found {
         };
         let kind = match (self.is_component, self.spawns_threads) {
             (true, _) if is_executor => BundleKind::Executor,
+            (true, _) if is_service => BundleKind::Service,
             (true, _) => BundleKind::Component,
             (false, true) => BundleKind::ThreadedModule,
             (false, false) => BundleKind::Module,
