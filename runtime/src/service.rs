@@ -134,7 +134,11 @@ impl Desk {
     }
 
     /// Accepts connections until `closing` says so, and returns when the last one is over.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener, closing: watch::Receiver<bool>) {
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        closing: watch::Receiver<bool>,
+    ) {
         door::serve(self, listener, closing).await;
     }
 
@@ -156,7 +160,11 @@ impl Desk {
         let (answer, answered) = oneshot::channel();
         let errand = Errand::Health(answer);
         let deadline = self.deadline();
-        let ask = Ask { errand, ticket, deadline };
+        let ask = Ask {
+            errand,
+            ticket,
+            deadline,
+        };
         self.offer(ask).map_err(|refusal| refusal.to_string())?;
         answered
             .await

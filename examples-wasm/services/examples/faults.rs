@@ -106,6 +106,7 @@ fn fetch() -> String {
     request
         .set_authority(Some("127.0.0.1:9"))
         .expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
     let response = match outgoing_handler::handle(request, None) {
         Ok(response) => response,
         Err(error) => return format!("{error:?}"),

@@ -233,7 +233,10 @@ impl Queue {
                 .map(|(key, _)| key)
                 .collect()
         } else {
-            waits(&self.entries[key]).then_some(key).into_iter().collect()
+            waits(&self.entries[key])
+                .then_some(key)
+                .into_iter()
+                .collect()
         };
         for key in waiting {
             self.put(key, now);

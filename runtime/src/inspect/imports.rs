@@ -89,7 +89,9 @@ pub(super) fn missing_interface(name: &str) -> Option<MissingImport> {
         _ if name.starts_with("nesos:guest/") => {
             "another version of nesos:guest: 0.1.0 is hosted here"
         }
-        _ if name.starts_with("wasi:http/") => "of wasi:http the types and the outgoing handler of 0.2 are hosted",
+        _ if name.starts_with("wasi:http/") => {
+            "of wasi:http the types and the outgoing handler of 0.2 are hosted"
+        }
         Some((interface, _)) if is_known(interface) => {
             "this version of WASI is not hosted here: build for 0.2 or 0.3"
         }

@@ -145,8 +145,7 @@ fn part(
 }
 
 fn no_command(what: &str) -> Exit {
-    let message =
-        format!("the bundle is {what} and no command: it does not export wasi:cli/run");
+    let message = format!("the bundle is {what} and no command: it does not export wasi:cli/run");
     Exit::invalid(TaskReason::InvalidModule, message)
 }
 

@@ -122,7 +122,9 @@ async fn attached(control: &Control) {
 
 fn no_port(port: u16, error: &std::io::Error) -> Box<Exit> {
     let message = if error.kind() == std::io::ErrorKind::AddrInUse {
-        format!("port {port} of this host is taken by another process: end that, or take it out of the agent's ports")
+        format!(
+            "port {port} of this host is taken by another process: end that, or take it out of the agent's ports"
+        )
     } else {
         format!("cannot listen on port {port} of this host: {error}")
     };

@@ -31,8 +31,8 @@ const MAX_CONNECTIONS: usize = 4096;
 /// How long the headers of a request may take from their first byte, and a connection may be idle between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of a request's headers, and of what is read ahead.
-const MAX_HEADER_BYTES: usize = 64 << 10;
+/// Bytes of a request's headers; twice as many are read ahead.
+const MAX_HEADER_BYTES: usize = 32 << 10;
 
 /// Fields of a request's headers.
 const MAX_HEADERS: usize = 128;
@@ -156,7 +156,8 @@ fn http1() -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADER_BYTES)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(2 * MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS);
     builder
 }

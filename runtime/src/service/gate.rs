@@ -92,7 +92,11 @@ impl Gate {
         self.closed.store(true, Ordering::SeqCst);
         state.idle.clear();
         let waiting = std::mem::take(&mut state.waiting);
-        let jobs: Vec<_> = state.live.iter().filter_map(|(_, job)| job.clone()).collect();
+        let jobs: Vec<_> = state
+            .live
+            .iter()
+            .filter_map(|(_, job)| job.clone())
+            .collect();
         drop(state);
         waiting
             .into_iter()

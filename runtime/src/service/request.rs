@@ -87,9 +87,9 @@ impl Ticket {
 
     /// The first end counts. Whoever answers it hears of that very soon.
     pub(super) fn end(&self, over: Over) {
-        let set =
-            self.stage
-                .compare_exchange(0, over as u8, Ordering::AcqRel, Ordering::Acquire);
+        let set = self
+            .stage
+            .compare_exchange(0, over as u8, Ordering::AcqRel, Ordering::Acquire);
         if let (Ok(_), Some(job)) = (set, self.job.get()) {
             job.hurry();
         }
