@@ -9,6 +9,7 @@ mod allocation;
 mod cpu_share;
 mod delay;
 mod density;
+mod http;
 mod idle;
 mod latency;
 mod message;
@@ -74,6 +75,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "run",
         about: "`nesos run` on a running cluster, against the `wasmtime` command",
         run: run::run,
+    },
+    Benchmark {
+        name: "http",
+        about: "A service that greets, against `wasmtime serve`",
+        run: http::run,
     },
     Benchmark {
         name: "idle",
