@@ -38,7 +38,8 @@ pub enum BundleKind {
     Component,
     /// A component that is told of events: it exports `nesos:guest/executor-events`.
     Executor,
-    /// A component that answers HTTP requests: it exports `wasi:http/incoming-handler`.
+    /// A component that answers HTTP requests: it exports `wasi:http/incoming-handler`, and is no command
+    /// as well.
     Service,
 }
 

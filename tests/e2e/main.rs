@@ -19,6 +19,7 @@ mod preemption;
 mod reservations;
 mod revocable;
 mod roles;
+mod services;
 mod streams;
 mod threads;
 mod wasip1;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use nesos_runtime::{BundleInfo, InspectError, inspect_bytes};
+use nesos_runtime::{BundleInfo, BundleKind, InspectError, inspect_bytes};
 use nesos_sdk::digest_of;
 use nesos_types::bundle::Digest;
 use nesos_types::resources::format_bytes;
@@ -42,11 +42,15 @@ impl Bundle {
 
     /// Looks whether it could ever run within this much memory. Takes a while for a large program,
     /// and so goes on beside everything else; what could not run cannot do so in the meantime either.
-    pub(super) async fn inspect(self, mem_bytes: u64) -> Result<(), Failure> {
+    pub(super) async fn inspect(self, mem_bytes: u64, serves: bool) -> Result<(), Failure> {
         let inspected = tokio::task::spawn_blocking(move || {
             let info = inspect_bytes(&self.bytes).map_err(|error| refused(&self.path, &error))?;
             info.check_imports()
                 .map_err(|error| refused(&self.path, &error))?;
+            if info.kind == BundleKind::Service && !serves {
+                let why = "it is a service: say on which port it listens, with --port";
+                return Err(cannot_run(&self.path, why));
+            }
             check_memory(&self.path, &info, mem_bytes)
         });
         inspected

@@ -64,7 +64,8 @@ pub(crate) async fn conduct(
     order: Order,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    let inspection = order.bundle.clone().inspect(order.task.resources.mem_bytes);
+    let (mem_bytes, serves) = (order.task.resources.mem_bytes, order.task.service.is_some());
+    let inspection = order.bundle.clone().inspect(mem_bytes, serves);
     let (mut conduct, mut upload) = Conduct::begin(master, order);
     let result = conduct
         .run(&mut upload, Box::pin(inspection), signals)

@@ -242,7 +242,8 @@ impl Found {
         let is_service = self
             .exports
             .iter()
-            .any(|name| name.starts_with(INCOMING_HANDLER));
+            .any(|name| name.starts_with(INCOMING_HANDLER))
+            && self.command_version().is_err();
         let wasi = if self.is_component && (is_executor || is_service) {
             self.imported_version()
         } else if self.is_component {
