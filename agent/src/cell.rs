@@ -8,6 +8,7 @@
 mod attach;
 mod directory;
 mod executors;
+mod health;
 mod launcher;
 mod ledger;
 mod lifetime;

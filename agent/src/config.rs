@@ -35,7 +35,8 @@ pub struct AgentConfig {
     pub hostname: Option<String>,
     /// Everything that the agent has to give, in Mesos' form (`cpus:4;mem:4GiB;disk:10GiB`). What is
     /// not named is detected: CPUs as this process may use them, memory and disk less some for the
-    /// host itself.
+    /// host itself. Ports, on which services listen, are 31000 to 32000 if nothing is named at all, and
+    /// else those that are named (`ports:[31000-32000]`).
     #[serde(default, with = "resources_text")]
     pub resources: Option<Resources>,
     /// Properties that frameworks may look at.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use nesos_types::agent::AgentInfo;
-use nesos_types::resources::Resources;
+use nesos_types::resources::{RangeSet, Resources};
 use thiserror::Error;
 
 use crate::config::AgentConfig;
@@ -42,6 +42,9 @@ pub(crate) fn boot_id() -> String {
         .map(|id| id.trim().to_owned())
         .unwrap_or_default()
 }
+
+/// The ports of an agent whose resources nobody has named, as in Mesos.
+const PORTS: (u64, u64) = (31_000, 32_000);
 
 /// Detects what the configuration does not name. A part of memory and disk stays with the host, as in
 /// Mesos: 1 GiB of memory and 5 GiB of disk, or half where there is little.
@@ -90,6 +93,9 @@ pub(crate) fn describe(
         if *named == 0 {
             *named = found.saturating_sub(reserved);
         }
+    }
+    if config.resources.is_none() {
+        resources = resources.with_ranges("ports", RangeSet::new([PORTS]));
     }
     AgentInfo {
         hostname,
@@ -170,6 +176,24 @@ mod tests {
         config.resources = Some(Resources::new(500, 1 << 20));
         let error = detect(&config).unwrap_err().to_string();
         assert!(error.contains("how much disk"), "{error}");
+    }
+
+    #[test]
+    fn ports_are_given_where_nothing_is_named() {
+        let mut config = AgentConfig::new("/nowhere");
+        let text = |text: &str| text.parse::<Resources>().unwrap();
+        let described = |config: &AgentConfig| {
+            let detected = Resources::new(1000, 1 << 30);
+            describe(config, "h".into(), "u".into(), detected).resources
+        };
+        assert_eq!(
+            described(&config),
+            text("cpus:1;mem:1GiB;ports:[31000-32000]")
+        );
+        config.resources = Some("ports:[80-80]".parse().unwrap());
+        assert_eq!(described(&config), text("cpus:1;mem:1GiB;ports:[80-80]"));
+        config.resources = Some("cpus:2".parse().unwrap());
+        assert_eq!(described(&config), text("cpus:2;mem:1GiB"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use nesos_agent::{Agent, AgentConfig, AgentError};
 use nesos_master::{Master, MasterConfig, MasterError};
 use nesos_sdk::{ConnectError, MasterClient};
 use nesos_types::limits::Metering;
-use nesos_types::resources::Resources;
+use nesos_types::resources::{RangeSet, Resources};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -48,8 +48,12 @@ impl<T, E: std::error::Error> Part<T, E> {
 }
 
 impl Cluster {
-    /// A cluster for one task: it leaves nothing but compiled code in the user's cache.
-    pub(crate) async fn for_one_task(metering: Metering) -> Result<Self, Failure> {
+    /// A cluster for one task, which may listen on `port`: it leaves nothing but compiled code in the
+    /// user's cache.
+    pub(crate) async fn for_one_task(
+        metering: Metering,
+        port: Option<u16>,
+    ) -> Result<Self, Failure> {
         let rate = match metering {
             Metering::Fuel => fuel_rate().await,
             Metering::Clock | Metering::Time => 0,
@@ -58,6 +62,7 @@ impl Cluster {
         let master = MasterConfig::ephemeral(scratch.path().join("master"));
         let mut agent = AgentConfig::ephemeral(scratch.path().join("agent"), "");
         agent.host_mounts = true;
+        agent.resources = port.map(|port| one_port(Resources::default(), port));
         agent.fuel_per_cpu_second = rate;
         agent.bundles.compiled_directory = compiled_cache();
         Self::start(master, agent, Some(scratch)).await
@@ -156,6 +161,12 @@ fn failure<T, E: std::error::Error + Into<Failure>>(
         Ok(Err(error)) => error.into(),
         Err(error) => Failure::new(&format!("the {name} was lost"), error),
     }
+}
+
+/// These resources and this port.
+pub(crate) fn one_port(resources: Resources, port: u16) -> Resources {
+    let port = u64::from(port);
+    resources.with_ranges("ports", RangeSet::new([(port, port)]))
 }
 
 /// Units of fuel in a second of this machine's CPU. Measuring takes a fifth of a second.

@@ -78,7 +78,7 @@ fn compile_bytes(
 ) -> Result<Vec<u8>, CompileError> {
     match bundle.kind {
         BundleKind::Module => unpooled(Flavour::of(metering))?.precompile_module(bytes),
-        BundleKind::Component | BundleKind::Executor => {
+        BundleKind::Component | BundleKind::Executor | BundleKind::Service => {
             unpooled(Flavour::of(metering))?.precompile_component(bytes)
         }
         BundleKind::ThreadedModule => {

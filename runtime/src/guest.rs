@@ -1,7 +1,6 @@
 //! What a store holds beside the guest's own memory: its account and its world.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use wasmtime::{Engine, Store, StoreContext, UpdateDeadline};
 
@@ -86,11 +85,6 @@ impl<W: World> Guest<W> {
         let guest = store.data();
         let (meter, world) = (&guest.meter, &guest.world);
         let burnt = guest.fuel - store.get_fuel().unwrap_or(guest.fuel);
-        meter.fuel.store(burnt, Ordering::Relaxed);
-        let disk_bytes = world.quota().peak_bytes();
-        meter.peak_disk_bytes.store(disk_bytes, Ordering::Relaxed);
-        meter
-            .output_bytes
-            .store(world.output_bytes(), Ordering::Relaxed);
+        meter.show(burnt, world.quota().peak_bytes(), world.output_bytes());
     }
 }

@@ -21,12 +21,14 @@ use std::sync::Arc;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use crate::guest::{Guest, World};
+use crate::service::Http;
 use crate::wasi::DiskQuota;
 use crate::wasi::component::State;
 
 pub(crate) use children::Nursery;
 pub(crate) use drive::ExecutorProgram;
-pub(crate) use side::{Part, Side};
+pub(crate) use health_bindings::{SaysHealth as Health, SaysHealthIndices as HealthIndices};
+pub(crate) use side::{Part, Seed, Side};
 
 /// The interface whose export makes a component an executor.
 pub(crate) const EXECUTOR_EVENTS: &str = "nesos:guest/executor-events@0.1.0";
@@ -64,12 +66,27 @@ mod bindings {
     });
 }
 
+mod health_bindings {
+    wasmtime::component::bindgen!({
+        path: "../sdk-guest/wit/guest",
+        inline: "
+            package nesos:host;
+            world says-health {
+                export nesos:guest/health@0.1.0;
+            }
+        ",
+        world: "nesos:host/says-health",
+        exports: { default: async },
+    });
+}
+
 use bindings::nesos::guest as wit;
 
 /// What a component reaches: WASI, and Nesos.
 pub(crate) struct ComponentWorld {
     pub(crate) wasi: State,
     pub(crate) side: Side,
+    pub(crate) http: Http,
 }
 
 impl World for ComponentWorld {
@@ -96,7 +113,7 @@ impl HasData for HasView {
 }
 
 fn view(guest: &mut Guest<ComponentWorld>) -> View<'_> {
-    let ComponentWorld { wasi, side } = &mut guest.world;
+    let ComponentWorld { wasi, side, .. } = &mut guest.world;
     let quota = wasi.quota().clone();
     View {
         side,

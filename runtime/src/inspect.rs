@@ -42,6 +42,9 @@ pub enum BundleKind {
     Component,
     /// A component that is told of events: it exports `nesos:guest/executor-events`.
     Executor,
+    /// A component that answers HTTP requests: it exports `wasi:http/incoming-handler`, and is no command
+    /// as well.
+    Service,
 }
 
 /// Versions of the system interface.

@@ -27,6 +27,7 @@ mod policy;
 mod program;
 mod runtime;
 mod sandbox;
+mod service;
 mod threads;
 mod uplink;
 mod wasi;

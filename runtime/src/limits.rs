@@ -46,6 +46,12 @@ impl fmt::Display for Bytes {
 #[derive(Debug)]
 pub(crate) struct MemoryAccount {
     ledger: Arc<Ledger>,
+    /// What is charged for this account, to be given back with it.
+    held: u64,
+    /// Of that, what nothing has used yet.
+    prepaid: u64,
+    /// The most that it may hold, whatever the ledger says.
+    cap: u64,
     /// What the last attempt added, to be taken back if the host cannot deliver.
     granted: u64,
     refused: Option<u64>,
@@ -57,9 +63,26 @@ impl MemoryAccount {
         ledger.add(FIXED_BYTES);
         Self {
             ledger,
+            held: FIXED_BYTES,
+            prepaid: 0,
+            cap: u64::MAX,
             granted: 0,
             refused: None,
         }
+    }
+
+    /// An account of one of several instances that draw on `ledger`: it holds `cap` bytes at most, and what
+    /// it needs to start it has already. None if there is not so much left.
+    pub(crate) fn of_instance(ledger: Arc<Ledger>, minimum: u64, cap: u64) -> Option<Self> {
+        let held = FIXED_BYTES.saturating_add(minimum);
+        (held <= cap && ledger.take(held)).then_some(Self {
+            ledger,
+            held,
+            prepaid: minimum,
+            cap,
+            granted: 0,
+            refused: None,
+        })
     }
 
     /// The bytes that were asked for in vain, if the last attempt to grow was refused.
@@ -69,14 +92,29 @@ impl MemoryAccount {
 
     /// Charges `bytes` if they fit.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let taken = self.ledger.take(bytes);
+        let paid = bytes.min(self.prepaid);
+        let charge = bytes - paid;
+        let fits = self.held.saturating_add(charge) <= self.cap;
+        let taken = fits && self.ledger.take(charge);
         self.refused = (!taken).then_some(bytes);
-        self.granted = if taken { bytes } else { 0 };
+        self.granted = if taken { charge } else { 0 };
+        if taken {
+            self.prepaid -= paid;
+            self.held += charge;
+        }
         taken
     }
 
     fn take_back(&mut self) {
-        self.ledger.give_back(std::mem::take(&mut self.granted));
+        let granted = std::mem::take(&mut self.granted);
+        self.held -= granted;
+        self.ledger.give_back(granted);
+    }
+}
+
+impl Drop for MemoryAccount {
+    fn drop(&mut self) {
+        self.ledger.give_back(self.held);
     }
 }
 
@@ -163,6 +201,24 @@ mod tests {
             .memory_grow_failed(wasmtime::format_err!("no room"))
             .unwrap();
         assert!(account.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn an_instance_holds_no_more_than_its_cap_and_gives_all_of_it_back() {
+        let ledger = Arc::new(Ledger::new(10 * FIXED_BYTES, Arc::default()));
+        let instance = |cap| MemoryAccount::of_instance(ledger.clone(), 100, FIXED_BYTES + cap);
+        assert!(instance(99).is_none());
+        let mut account = instance(150).unwrap();
+        assert_eq!(ledger.used(), FIXED_BYTES + 100);
+        // What was paid at the start is used first.
+        assert!(account.memory_growing(0, 100, None).unwrap());
+        assert_eq!(ledger.used(), FIXED_BYTES + 100);
+        assert!(account.memory_growing(100, 150, None).unwrap());
+        assert!(!account.memory_growing(150, 151, None).unwrap());
+        drop(account);
+        assert_eq!(ledger.used(), 0);
+        ledger.add(9 * FIXED_BYTES);
+        assert!(instance(150).is_none());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::guest::{Guest, World};
 use crate::guest_api::{self, ComponentWorld, EXECUTOR_EVENTS, ExecutorProgram, Side, THIS_TASK};
 use crate::limits::{FIXED_BYTES, TABLE_ELEMENT_BYTES};
 use crate::mailbox::Audience;
+use crate::service::{self, Http, INCOMING_HANDLER, ServiceProgram};
 use crate::threads::ThreadedModule;
 use crate::wasi::component::{self, CommandPre, State};
 use crate::wasi::{self, WasiError, WasiSpec, p1};
@@ -53,6 +54,8 @@ pub(crate) enum Kind {
     Component(ComponentCommand),
     /// A component that is told of events.
     Executor(ExecutorComponent),
+    /// A component that answers HTTP requests.
+    Service(ServiceComponent),
     /// A core module that starts threads.
     Threaded(Arc<ThreadedModule>),
 }
@@ -75,6 +78,8 @@ impl Program {
             (Kind::Component(command), _) => Some(command),
             (Kind::Executor(_), Entry::Main) => return Audience::Executor,
             (Kind::Executor(executor), Entry::Child) => executor.command.as_ref(),
+            (Kind::Service(service), Entry::Main) if service.asks => return Audience::Task,
+            (Kind::Service(service), _) => service.command.as_ref(),
         };
         match command {
             Some(command) if command.asks => Audience::Task,
@@ -82,10 +87,20 @@ impl Program {
         }
     }
 
+    /// What it is as a service, if it is one.
+    pub(crate) fn service(&self) -> Option<&ServiceProgram> {
+        match &self.kind {
+            Kind::Service(service) => Some(&service.program),
+            _ => None,
+        }
+    }
+
     /// What is charged to a sandbox of so many CPUs beside its memories and tables.
     pub(crate) fn fixed_bytes(&self, cpu_milli: u64) -> u64 {
         match &self.kind {
-            Kind::Module(_) | Kind::Component(_) | Kind::Executor(_) => FIXED_BYTES,
+            Kind::Module(_) | Kind::Component(_) | Kind::Executor(_) | Kind::Service(_) => {
+                FIXED_BYTES
+            }
             Kind::Threaded(module) => module.fixed_bytes(cpu_milli),
         }
     }
@@ -211,7 +226,8 @@ impl Command for ComponentCommand {
 
     fn make_world(&self, spec: WasiSpec, side: Side) -> Result<ComponentWorld, WasiError> {
         let wasi = State::new(spec)?;
-        Ok(ComponentWorld { wasi, side })
+        let http = Http::default();
+        Ok(ComponentWorld { wasi, side, http })
     }
 
     async fn run(
@@ -229,6 +245,15 @@ impl Command for ComponentCommand {
     }
 }
 
+/// A component that answers HTTP requests.
+pub(crate) struct ServiceComponent {
+    pub(crate) program: ServiceProgram,
+    /// What it is where it is not launched as a service, if it exports `wasi:cli/run` as well.
+    pub(crate) command: Option<ComponentCommand>,
+    /// It imports what tells it that it should stop.
+    asks: bool,
+}
+
 /// A component that is told of events.
 pub(crate) struct ExecutorComponent {
     program: ExecutorProgram,
@@ -243,7 +268,8 @@ impl Command for ExecutorComponent {
 
     fn make_world(&self, spec: WasiSpec, side: Side) -> Result<ComponentWorld, WasiError> {
         let wasi = State::for_executor(spec)?;
-        Ok(ComponentWorld { wasi, side })
+        let http = Http::default();
+        Ok(ComponentWorld { wasi, side, http })
     }
 
     async fn run(
@@ -422,11 +448,22 @@ fn link_component(component: &Component, handler_limit: Duration) -> Result<Kind
     let mut linker = ComponentLinker::new(engine);
     component::add_to_linker(&mut linker).map_err(launch_failed)?;
     guest_api::add_to_linker(&mut linker).map_err(launch_failed)?;
+    service::add_to_linker(&mut linker).map_err(launch_failed)?;
     let pre = linker.instantiate_pre(component).map_err(unsatisfied)?;
     let ty = component.component_type();
     let asks = ty.imports(engine).any(|(name, _)| name == THIS_TASK);
     let command = |pre| CommandPre::new(pre).map(|pre| ComponentCommand { pre, asks });
-    let is_executor = ty.exports(engine).any(|(name, _)| name == EXECUTOR_EVENTS);
+    let exports = |begins: &str| ty.exports(engine).any(|(name, _)| name.starts_with(begins));
+    let is_executor = exports(EXECUTOR_EVENTS);
+    if !is_executor && exports(INCOMING_HANDLER) {
+        let program = ServiceProgram::new(pre.clone()).map_err(unsatisfied)?;
+        let command = command(pre).ok();
+        return Ok(Kind::Service(ServiceComponent {
+            program,
+            command,
+            asks,
+        }));
+    }
     if !is_executor {
         return command(pre).map(Kind::Component).map_err(unsatisfied);
     }

@@ -3,6 +3,7 @@
 mod control;
 mod family;
 mod run;
+mod serve;
 mod start;
 
 use std::fmt;
@@ -122,6 +123,15 @@ impl Sandbox {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.control.mailbox.is_over()
+    }
+
+    /// Asks a service's exported function `healthy` how it is; the error is a line for a person. The call is
+    /// given up when the future is dropped.
+    pub async fn healthy(&self) -> Result<(), String> {
+        match self.control.desk() {
+            Some(desk) => desk.health().await,
+            None => Err("it is no service, or has not started, or is over".to_owned()),
+        }
     }
 
     /// CPU time that it has used so far, in nanoseconds, but for the quantum that it is in.

@@ -1,7 +1,12 @@
 //! The real host: what the generated bindings of `nesos:guest` are to this crate. The generated code is
 //! private; what is public here is for the attributes alone.
 
-#![allow(missing_docs, missing_debug_implementations, reason = "not for people")]
+#![allow(
+    clippy::result_unit_err,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "not for people"
+)]
 
 use std::cell::RefCell;
 use std::fmt::Display;

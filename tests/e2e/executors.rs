@@ -3,7 +3,6 @@
 use nesos_artifacts::{executors as guests, tasks as talking, wasip1};
 use nesos_sdk::{QueueEvent, QueueInput};
 use nesos_types::executor::Correspondent;
-use nesos_types::ids::AgentId;
 use nesos_types::limits::Limits;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskReason, TaskState};
@@ -15,21 +14,16 @@ impl Framework {
     /// The next message from anybody, as text.
     async fn hears(&mut self) -> String {
         let said = self.await_event(|event| match event {
-            QueueEvent::Message { data, .. } => Some(data),
+            QueueEvent::Message { data, .. } => Some(data.clone()),
             _ => None,
         });
         String::from_utf8(said.await).expect("text")
     }
 
-    /// Launches one task into an executor of this guest, and answers where.
-    async fn launch_one(&mut self, guest: &str, data: &[u8]) -> AgentId {
+    /// Launches one task into an executor of this guest.
+    async fn launch_one(&mut self, guest: &str, data: &[u8]) {
         let executor = executor("x", self.upload(guest).await);
         self.submit([task_in(&executor, "a", data)]);
-        self.await_event(|event| match event {
-            QueueEvent::Status(status) if status.task.as_str() == "a" => status.agent,
-            _ => None,
-        })
-        .await
     }
 
     /// What the next executor that ends ends as.
@@ -150,17 +144,29 @@ fn what_an_executor_may_not_say_it_is_told() {
         );
         framework.teardown().await;
 
-        for (guest, words) in [
-            (guests::EVIL_UNKNOWN_TASK, "Unknown"),
-            (guests::EVIL_LONG_ID, "Unknown"),
-            (guests::EVIL_LARGE_DATA, "TooLarge"),
+        for (guest, data, words) in [
+            (guests::EVIL_UNKNOWN_TASK, "", "Unknown"),
+            (guests::EVIL_LONG_ID, "", "Unknown"),
+            (guests::EVIL_LARGE_DATA, "100000", "TooLarge"),
         ] {
             let mut framework = Framework::connect(&dev.url).await;
-            framework.launch_one(guest, b"").await;
+            framework.launch_one(guest, data.as_bytes()).await;
             let said = framework.hears().await;
             assert!(said.contains(words), "{guest}: {said}");
             framework.teardown().await;
         }
+    });
+}
+
+#[test]
+fn ten_megabytes_of_status_data_end_the_executor_that_hands_them_over() {
+    let dev = Dev::start(&[]);
+    block_on(async {
+        let mut framework = Framework::connect(&dev.url).await;
+        framework.launch_one(guests::EVIL_LARGE_DATA, b"").await;
+        let failed = framework.reaches("a", TaskState::Failed).await;
+        assert!(failed.message.contains("too much data"), "{failed:?}");
+        framework.teardown().await;
     });
 }
 
@@ -263,7 +269,9 @@ fn a_task_reports_progress_and_a_result() {
         framework.submit([sum]);
         let last = framework
             .await_event(|event| match event {
-                QueueEvent::Status(status) if status.message == "2 of 2 files" => Some(status),
+                QueueEvent::Status(status) if status.message == "2 of 2 files" => {
+                    Some(status.clone())
+                }
                 _ => None,
             })
             .await;
@@ -283,7 +291,7 @@ fn an_executor_that_is_no_executor_says_so() {
         framework.submit([task_in(&command, "a", b"")]);
         let ended = framework
             .await_event(|event| match event {
-                QueueEvent::Status(status) if status.state.is_terminal() => Some(status),
+                QueueEvent::Status(status) if status.state.is_terminal() => Some(status.clone()),
                 _ => None,
             })
             .await;

@@ -1,5 +1,6 @@
 //! A framework in the test's own process: the SDK's queue, driven by hand.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 
 /// After so much silence something is wrong.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a test that has a framework.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -34,6 +35,8 @@ pub(crate) struct Framework {
     master: MasterClient,
     pub(crate) handle: Handle<QueueInput>,
     events: UnboundedReceiver<QueueEvent>,
+    /// What happened and nobody has picked.
+    heard: VecDeque<QueueEvent>,
     driver: JoinHandle<Result<TaskQueue, DriverError>>,
 }
 
@@ -48,6 +51,7 @@ impl Framework {
             master,
             handle,
             events,
+            heard: VecDeque::new(),
             driver: tokio::spawn(driver.run()),
         }
     }
@@ -74,18 +78,26 @@ impl Framework {
         });
     }
 
-    /// The next thing that this picks out of what happens.
+    /// The next thing that this picks out of what happens. What it does not pick stays to be picked.
     pub(crate) async fn await_event<T>(
         &mut self,
-        mut pick: impl FnMut(QueueEvent) -> Option<T>,
+        mut pick: impl FnMut(&QueueEvent) -> Option<T>,
     ) -> T {
+        let mut at = 0;
         loop {
-            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
-            let event = event.expect("something happens").expect("the driver runs");
-            println!("{event:?}");
-            if let Some(picked) = pick(event) {
-                return picked;
+            while at < self.heard.len() {
+                if let Some(picked) = pick(&self.heard[at]) {
+                    self.heard.remove(at);
+                    return picked;
+                }
+                at += 1;
             }
+            let event = tokio::time::timeout(PATIENCE, self.events.recv()).await;
+            let Ok(event) = event else {
+                panic!("nothing more happens after {:#?}", self.heard);
+            };
+            let event = event.expect("the driver runs");
+            self.heard.push_back(event);
         }
     }
 
@@ -96,7 +108,7 @@ impl Framework {
                 if status.task.as_str() == task
                     && (status.state == state || status.state.is_terminal()) =>
             {
-                Some(status)
+                Some(status.clone())
             }
             _ => None,
         });

@@ -69,14 +69,3 @@ fn sleepers() {
         .exits(124)
         .says("time");
 }
-
-#[test]
-fn matrix() {
-    let product = |threads: &str| {
-        let run = run_with(&["--cpus", "2"], guests::MATRIX).args(&["64", threads]);
-        run.go().exits(0).text().to_owned()
-    };
-    let alone = product("1");
-    assert_eq!(alone.trim().len(), 16, "{alone}");
-    assert_eq!(product("3"), alone);
-}

@@ -314,10 +314,16 @@ fn write_file() {
 }
 
 #[test]
-fn echo_lines() {
-    run(guests::ECHO_LINES)
-        .input("one\nbye\nnever\n")
+fn search() {
+    let lines = "ten\nzehn\ndix\n";
+    run(guests::SEARCH)
+        .args(&["^(t|d)"])
+        .input(lines)
         .go()
         .exits(0)
-        .prints("1: one\n2: bye\n");
+        .prints("ten\ndix\n");
+    let none = run(guests::SEARCH).args(&["x{5}"]).input(lines).go();
+    none.exits(1).prints("");
+    let when = run(guests::SEARCH).args(&["--when"]).go().exits(0);
+    assert!(when.text().parse::<u128>().is_ok(), "{when}");
 }

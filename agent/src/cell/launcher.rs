@@ -30,6 +30,8 @@ pub(super) trait Guest: Clone + Send + Sync + 'static {
     fn set_limits(&self, cpu_milli: u64, mem_bytes: u64);
     /// Puts an event into the guest's mailbox.
     fn post(&self, event: GuestEvent) -> Result<(), PostError>;
+    /// Asks the guest how it is; the error is a line for a person.
+    fn healthy(&self) -> impl Future<Output = Result<(), String>> + Send;
     /// CPU time that the guest has used, in nanoseconds.
     fn cpu_ns(&self) -> u64;
 }
@@ -75,6 +77,10 @@ impl Guest for Sandbox {
 
     fn post(&self, event: GuestEvent) -> Result<(), PostError> {
         Self::post(self, event)
+    }
+
+    async fn healthy(&self) -> Result<(), String> {
+        Self::healthy(self).await
     }
 
     fn cpu_ns(&self) -> u64 {

@@ -26,6 +26,7 @@ impl<L: Launcher> Observer for Reporter<L> {
     fn running(&mut self) {
         let status = self.sandboxes.status(&self.key, TaskState::Running);
         self.sandboxes.report(&self.key, status);
+        self.sandboxes.watch_health(&self.key);
     }
 
     fn exited(&mut self, exit: Exit) {

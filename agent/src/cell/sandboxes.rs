@@ -33,7 +33,7 @@ use crate::clock::Clock;
 const CLIENT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long the guests of a cell that ends have to end by themselves, where their tasks do not say.
-const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
+pub(super) const DEFAULT_KILL_GRACE: Duration = Duration::from_secs(3);
 
 /// The sandboxes of a cell.
 pub(super) struct Sandboxes<L: Launcher> {
@@ -63,6 +63,10 @@ pub(super) struct Entry<G> {
     stage: Stage<G>,
     /// What it may use in place of what its task accepted, for a guest that has yet to start.
     throttle: Option<u64>,
+    /// What its health check has said last.
+    pub(super) healthy: Option<bool>,
+    /// Its probes, which end with this.
+    pub(super) watch: Option<AbortOnDropHandle<()>>,
 }
 
 enum Stage<G> {
@@ -198,13 +202,18 @@ impl<L: Launcher> Sandboxes<L> {
 
     /// The scheduler writes to a guest. What it cannot hear is dropped.
     fn on_message(&self, key: &TaskKey, data: Vec<u8>) {
-        let guest = self.table.get(key).and_then(|entry| match &entry.stage {
-            Stage::Started(guest) => Some(guest.clone()),
-            _ => None,
-        });
+        let guest = self.guest(key);
         let posted = guest.map(|guest| guest.post(GuestEvent::Message(data.into())));
         if let Some(Err(error)) = posted {
             tracing::debug!(%key, %error, "a message was dropped");
+        }
+    }
+
+    /// The guest of a task that has been started and is not over.
+    pub(super) fn guest(&self, key: &TaskKey) -> Option<L::Guest> {
+        match &self.table.get(key)?.stage {
+            Stage::Started(guest) => Some(guest.clone()),
+            _ => None,
         }
     }
 
@@ -282,10 +291,12 @@ impl<L: Launcher> Sandboxes<L> {
         }
     }
 
-    fn kill(self: &Arc<Self>, key: &TaskKey, kill: Kill) {
+    pub(super) fn kill(self: &Arc<Self>, key: &TaskKey, kill: Kill) {
         let Some(mut entry) = self.table.get_mut(key) else {
             return;
         };
+        // A task that is on its way out need not be well.
+        entry.watch = None;
         match &mut entry.stage {
             Stage::Started(guest) => {
                 let guest = guest.clone();
@@ -368,10 +379,12 @@ impl<L: Launcher> Sandboxes<L> {
     }
 
     /// Writes a status down and tells the agent, if it is there.
-    pub(super) fn report(&self, key: &TaskKey, status: TaskStatus) {
+    pub(super) fn report(&self, key: &TaskKey, mut status: TaskStatus) {
         let Some(mut entry) = self.table.get_mut(key) else {
             return;
         };
+        entry.healthy = status.healthy.or(entry.healthy);
+        status.healthy = entry.healthy;
         let Some(event) = entry.ledger.write(key, status) else {
             return;
         };
@@ -379,6 +392,9 @@ impl<L: Launcher> Sandboxes<L> {
             .ledger
             .has_ended()
             .then(|| std::mem::replace(&mut entry.stage, Stage::Ended));
+        if guest.is_some() {
+            entry.watch = None;
+        }
         // No lock of the table is held while the outbox is, whose `connect` goes over the table.
         drop(entry);
         self.outbox.send(&event);
@@ -486,6 +502,8 @@ impl<G: Guest> Entry<G> {
             ledger,
             stage,
             throttle: None,
+            healthy: None,
+            watch: None,
         }
     }
 

@@ -39,6 +39,8 @@ struct Seen {
     posted: Arc<Mutex<Vec<(TaskId, GuestEvent)>>>,
     /// Whether mailboxes are full.
     full: Arc<AtomicBool>,
+    /// Whether guests say that they are not well.
+    sick: Arc<AtomicBool>,
 }
 
 struct Actor {
@@ -109,6 +111,13 @@ impl Guest for Handle {
         Ok(())
     }
 
+    async fn healthy(&self) -> Result<(), String> {
+        if self.sick.load(Ordering::SeqCst) {
+            return Err("sick".to_owned());
+        }
+        Ok(())
+    }
+
     fn cpu_ns(&self) -> u64 {
         5
     }
@@ -144,6 +153,8 @@ impl Stage {
 
 #[path = "tests/executors.rs"]
 mod executors;
+#[path = "tests/health.rs"]
+mod health;
 
 fn cell() -> (Stage, Arc<Sandboxes<Stage>>) {
     let stage = Stage::default();

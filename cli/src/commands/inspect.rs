@@ -238,6 +238,6 @@ fn encoding(info: &BundleInfo) -> &'static str {
     match info.kind {
         BundleKind::Module => "module",
         BundleKind::ThreadedModule => "module with threads",
-        BundleKind::Component | BundleKind::Executor => "component",
+        BundleKind::Component | BundleKind::Executor | BundleKind::Service => "component",
     }
 }

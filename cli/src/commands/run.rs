@@ -11,11 +11,12 @@ use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
+use nesos_types::service::Service;
 use nesos_types::task::{Mount, Stdio, TaskInfo, VolumeMount};
 
 use super::{asking, serving};
 use crate::amounts;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, one_port};
 use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
 use crate::failure::{Failure, status};
 use crate::output;
@@ -56,6 +57,18 @@ pub(crate) struct Run {
     /// Run on CPU that others have accepted and do not use: slowed down, and then ended, when they do
     #[arg(long, conflicts_with = "burst")]
     revocable: bool,
+    /// Serve HTTP on this port, for a program that exports wasi:http/incoming-handler, until Ctrl-C
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Requests that a service answers at the same time; more wait
+    #[arg(long, value_name = "N", requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: Option<u32>,
+    /// Wall-clock time after which a service's request is ended, or `none` [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "port", value_parser = request_timeout)]
+    request_timeout: Option<RequestTimeout>,
+    /// Requests that one instance of a service answers, one after another
+    #[arg(long, value_name = "N", requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
+    requests_per_instance: Option<u32>,
     /// How CPU is metered [default: clock]
     #[arg(long, value_enum, value_name = "METERING")]
     metering: Option<MeteringOption>,
@@ -101,6 +114,17 @@ Exit status:
   134       the program trapped, or ran out of fuel, memory or disk
   137       the program was killed by somebody else
   141       the reader of its output went away";
+
+/// The most time of one request; none if it has all the time that there is.
+#[derive(Clone, Copy, Debug)]
+struct RequestTimeout(Option<Duration>);
+
+fn request_timeout(text: &str) -> Result<RequestTimeout, String> {
+    if text == "none" {
+        return Ok(RequestTimeout(None));
+    }
+    amounts::time_limit(text).map(|limit| RequestTimeout(Some(limit)))
+}
 
 /// How CPU is metered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -174,7 +198,7 @@ impl Run {
             Program::Stored(_) => self.order_of_stored("").await?,
         };
         // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
-        let cluster = Cluster::for_one_task(order.task.limits.metering).await?;
+        let cluster = Cluster::for_one_task(order.task.limits.metering, self.port).await?;
         let wanted = &order.task.resources;
         let result = if cluster.resources().contains(wanted) {
             conduct(cluster.client()?, order, &mut signals).await
@@ -247,6 +271,7 @@ impl Run {
             stdio: Stdio::Attached,
             mounts: self.dir.clone(),
             volumes: self.volume.clone(),
+            service: self.service(),
             ..TaskInfo::new(task_id()?, bundle.digest, self.resources(manifest))
         };
         Ok(Order {
@@ -264,11 +289,29 @@ impl Run {
         let mem = self.mem.or(said.mem).unwrap_or(DEFAULT_MEM_BYTES);
         let disk = self.disk.or(said.disk).unwrap_or(DEFAULT_DISK_BYTES);
         let resources = Resources::new(cpus, mem).with_disk(disk);
+        let resources = match self.port {
+            Some(port) => one_port(resources, port),
+            None => resources,
+        };
         if self.revocable {
             resources.with_revocable_cpu()
         } else {
             resources
         }
+    }
+
+    fn service(&self) -> Option<Service> {
+        let mut service = Service::at(self.port?);
+        if let Some(concurrency) = self.concurrency {
+            service.concurrency = concurrency;
+        }
+        if let Some(RequestTimeout(timeout)) = self.request_timeout {
+            service.request_timeout = timeout;
+        }
+        if let Some(requests) = self.requests_per_instance {
+            service.requests_per_instance = requests;
+        }
+        Some(service)
     }
 
     fn limits(&self, manifest: Option<&Manifest>) -> Limits {
@@ -396,6 +439,31 @@ mod tests {
     }
 
     #[test]
+    fn a_port_makes_a_service() {
+        let run = parse(&["--port", "8080", "x.wasm"]).expect("parses");
+        assert_eq!(run.service(), Some(Service::at(8080)));
+        assert!(
+            run.resources(None)
+                .to_string()
+                .contains("ports [8080-8080]"),
+            "{}",
+            run.resources(None)
+        );
+        let run = parse(&[
+            "--port",
+            "1",
+            "--concurrency=3",
+            "--request-timeout=none",
+            "--requests-per-instance=9",
+            "x",
+        ]);
+        let service = run.expect("parses").service().expect("a service");
+        assert_eq!((service.concurrency, service.requests_per_instance), (3, 9));
+        assert_eq!(service.request_timeout, None);
+        assert_eq!(parse(&["x.wasm"]).expect("parses").service(), None);
+    }
+
+    #[test]
     fn what_is_revocable_is_cpu_alone() {
         let run = parse(&["--revocable", "--cpus", "0.5", "x.wasm"]).expect("parses");
         let resources = run.resources(None);
@@ -480,6 +548,9 @@ mod tests {
             (&["--metering", "vibes", "x"], "--metering"),
             (&["--role", "a b", "x"], "whitespace"),
             (&["--revocable", "--burst", "x"], "--burst"),
+            (&["--port", "0", "x"], "--port"),
+            (&["--port", "70000", "x"], "--port"),
+            (&["--concurrency", "3", "x"], "--port"),
             (&["--fly", "x"], "--fly"),
             (&[], "FILE"),
         ] {

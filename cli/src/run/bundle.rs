@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use nesos_bundle::reference::Reference;
-use nesos_runtime::{BundleInfo, InspectError, inspect_bytes};
+use nesos_runtime::{BundleInfo, BundleKind, InspectError, inspect_bytes};
 use nesos_sdk::digest_of;
 use nesos_types::bundle::{Digest, Repository};
 use nesos_types::resources::format_bytes;
@@ -76,7 +76,7 @@ impl Bundle {
 
     /// Looks whether it could ever run within this much memory. Takes a while for a large program,
     /// and so goes on beside everything else; what could not run cannot do so in the meantime either.
-    pub(super) async fn inspect(self, mem_bytes: u64) -> Result<(), Failure> {
+    pub(super) async fn inspect(self, mem_bytes: u64, serves: bool) -> Result<(), Failure> {
         let Content::File { path, bytes } = self.content else {
             return Ok(());
         };
@@ -84,6 +84,10 @@ impl Bundle {
             let info = inspect_bytes(&bytes).map_err(|error| refused(&path, &error))?;
             info.check_imports()
                 .map_err(|error| refused(&path, &error))?;
+            if info.kind == BundleKind::Service && !serves {
+                let why = "it is a service: say on which port it listens, with --port";
+                return Err(cannot_run(&path, why));
+            }
             check_memory(&path, &info, mem_bytes)
         });
         inspected

@@ -64,7 +64,8 @@ pub(crate) async fn conduct(
     order: Order,
     signals: &mut Signals,
 ) -> Result<ExitCode, Failure> {
-    let inspection = order.bundle.clone().inspect(order.task.resources.mem_bytes);
+    let (mem_bytes, serves) = (order.task.resources.mem_bytes, order.task.service.is_some());
+    let inspection = order.bundle.clone().inspect(mem_bytes, serves);
     let (mut conduct, mut upload) = Conduct::begin(master, order);
     let result = conduct
         .run(&mut upload, Box::pin(inspection), signals)
@@ -96,6 +97,8 @@ struct Conduct {
     submitted: bool,
     launched: bool,
     pump: Option<Pump>,
+    /// Where a service is reached, once it is known which agent has it.
+    address: Option<String>,
     /// Why the streams broke before the task had ended.
     broken: Option<PumpError>,
     status: Option<TaskStatus>,
@@ -145,6 +148,7 @@ impl Conduct {
             submitted: false,
             launched: false,
             pump: None,
+            address: None,
             broken: None,
             status: None,
             signal: None,
@@ -234,6 +238,8 @@ impl Conduct {
             task: self.task.id.clone(),
         };
         self.launched = true;
+        let service = self.task.service.as_ref();
+        self.address = service.map(|service| address(&placement.agent_url, service.port));
         self.pump = Some(Pump::start(&placement.agent_url, key)?);
         self.spinner_at = Some(Instant::now() + progress::PATIENCE);
         Ok(())
@@ -244,6 +250,10 @@ impl Conduct {
             TaskState::Running | TaskState::Killing => {
                 self.spinner_at = None;
                 self.progress.clear();
+                // Said once, however often it is said to run.
+                if let Some(address) = self.address.take() {
+                    output::complain(&format!("serving at {address}; Ctrl-C ends it"));
+                }
             }
             TaskState::Unreachable => {
                 self.remark("the task's agent cannot be reached; waiting for it to come back");
@@ -282,8 +292,9 @@ impl Conduct {
 
     fn kill(&mut self) {
         let task = self.task.id.clone();
-        self.handle
-            .send(QueueInput::Kill(task, Some(Duration::ZERO)));
+        // Of a service, the requests that are under way may end.
+        let grace = self.task.service.is_none().then_some(Duration::ZERO);
+        self.handle.send(QueueInput::Kill(task, grace));
         self.give_up_at = Some(Instant::now() + KILL_PATIENCE);
     }
 
@@ -382,6 +393,16 @@ impl Conduct {
     }
 }
 
+/// Where a service on this agent is reached.
+fn address(agent_url: &str, port: u16) -> String {
+    let host = agent_url
+        .rsplit_once("://")
+        .map_or(agent_url, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    format!("http://{host}:{port}/")
+}
+
 /// The end of the streams; never while there are none.
 async fn pumped(pump: &mut Option<Pump>) -> Result<(), PumpError> {
     match pump {
@@ -395,5 +416,21 @@ async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_where_its_agent_is() {
+        for (agent, service) in [
+            ("http://127.0.0.1:5051", "http://127.0.0.1:80/"),
+            ("http://host.example:5051/", "http://host.example:80/"),
+            ("http://[::1]:5051", "http://[::1]:80/"),
+        ] {
+            assert_eq!(address(agent, 80), service);
+        }
     }
 }

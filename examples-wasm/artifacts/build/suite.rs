@@ -100,6 +100,14 @@ pub(crate) const SUITES: &[Suite] = &[
         },
     },
     Suite {
+        name: "services",
+        about: "Services: components that answer HTTP requests.",
+        source: Source::Examples {
+            target: "wasm32-wasip2",
+            folder: "services",
+        },
+    },
+    Suite {
         name: "threads",
         about: "Commands for WASI 0.1 with threads: core modules over a shared memory.",
         source: Source::Programs {

@@ -19,7 +19,14 @@ fn guests_of_core_suites_are_modules() {
 
 #[test]
 fn guests_of_component_suites_are_components() {
-    for guest in of_suites(&["executors", "policies", "tasks", "wasip2", "wasip3"]) {
+    for guest in of_suites(&[
+        "executors",
+        "policies",
+        "services",
+        "tasks",
+        "wasip2",
+        "wasip3",
+    ]) {
         assert!(bytes(guest).starts_with(COMPONENT), "{guest:?}");
     }
 }

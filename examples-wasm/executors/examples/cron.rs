@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nesos_guest::{Executor, Host, Registered, State, TaskInfo, Timer};
 
-struct Entry {
+pub(crate) struct Entry {
     task: String,
     period: Duration,
     done: u32,
@@ -14,7 +14,7 @@ struct Entry {
 }
 
 #[derive(Default)]
-struct Cron {
+pub(crate) struct Cron {
     entries: BTreeMap<Timer, Entry>,
 }
 

@@ -6,7 +6,7 @@ use nesos_guest::{Executor, Host, Registered, State, TaskInfo};
 const LETTERS: usize = 256;
 
 /// How often each byte follows each other one.
-struct Model {
+pub(crate) struct Model {
     follows: Vec<u32>,
     answered: u64,
 }

@@ -252,7 +252,12 @@ fn ports(task: &TaskInfo) -> Result<(), Invalid> {
             "service: concurrency and requests_per_instance are one at the least",
         ));
     }
-    let port = u64::from(service.port);
+    has_port("service", task, service.port)
+}
+
+/// What a task uses a port for, it has accepted.
+fn has_port(what: &str, task: &TaskInfo, port: u16) -> Result<(), Invalid> {
+    let port = u64::from(port);
     let resources = task.resources.flattened();
     let mut ranges = resources.ranges();
     let has = ranges.any(|(name, ports)| {
@@ -263,7 +268,7 @@ fn ports(task: &TaskInfo) -> Result<(), Invalid> {
         return Ok(());
     }
     Err(Invalid::new(format!(
-        "service: port {port} is not among the task's resources; accept it with {PORTS}:[{port}-{port}]"
+        "{what}: port {port} is not among the task's resources; accept it with {PORTS}:[{port}-{port}]"
     )))
 }
 
@@ -292,7 +297,9 @@ fn health(task: &TaskInfo) -> Result<(), Invalid> {
                 "health: {path:?} is not a path such as /health"
             )))
         }
-        Probe::Http { .. } | Probe::Tcp { .. } | Probe::Call => Ok(()),
+        // Whose port it were else, nobody knows; the probe comes from within the host.
+        Probe::Http { port, .. } | Probe::Tcp { port } => has_port("health", task, *port),
+        Probe::Call => Ok(()),
     }
 }
 

@@ -37,6 +37,46 @@ pub(crate) struct Meter {
     pub(crate) peak_disk_bytes: AtomicU64,
     /// Bytes written to stdout and stderr.
     pub(crate) output_bytes: AtomicU64,
+    /// What this is a part of, and is added to.
+    whole: Option<Arc<Self>>,
+}
+
+impl Meter {
+    /// The meter of one of several jobs that make up a sandbox.
+    pub(crate) fn part_of(whole: Arc<Self>) -> Self {
+        Self {
+            whole: Some(whole),
+            ..Self::default()
+        }
+    }
+
+    fn add_cpu(&self, cpu_ns: u64) {
+        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.add_cpu(cpu_ns);
+        }
+    }
+
+    /// Shows what a store says of itself: the fuel that it has burnt, and what was written by all who share its
+    /// disk and its output.
+    pub(crate) fn show(&self, fuel: u64, peak_disk_bytes: u64, output_bytes: u64) {
+        let before = self.fuel.swap(fuel, Ordering::Relaxed);
+        let meter = match &self.whole {
+            None => self,
+            Some(whole) => {
+                let burnt = fuel.saturating_sub(before);
+                whole.fuel.fetch_add(burnt, Ordering::Relaxed);
+                whole
+            }
+        };
+        let shown = [
+            (&meter.peak_disk_bytes, peak_disk_bytes),
+            (&meter.output_bytes, output_bytes),
+        ];
+        for (shown, bytes) in shown {
+            shown.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The states in which a wake-up finds a job.
@@ -118,7 +158,7 @@ impl Job {
 
     /// Charges the meter and says what the quantum costs the bucket, in nanoseconds of CPU.
     pub(super) fn account(&self, cpu_ns: u64) -> u64 {
-        self.meter.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        self.meter.add_cpu(cpu_ns);
         match self.share.fuel_per_second {
             None => cpu_ns,
             Some(per_second) => nanoseconds_worth(self.fuel_since_last_quantum(), per_second),

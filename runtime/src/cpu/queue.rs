@@ -59,7 +59,7 @@ struct Entry {
     job: Arc<Job>,
     framework: Key,
     place: Place,
-    bucket: Bucket,
+    account: Key,
     burst: bool,
     revocable: bool,
     /// Whether the next quantum is not taken from the bucket: it is CPU that nobody wanted.
@@ -87,10 +87,18 @@ struct Framework {
     lanes: [BTreeSet<(u64, u64, Key)>; 3],
 }
 
+/// A bucket, and how many jobs pay from it.
+#[derive(Debug)]
+struct Account {
+    bucket: Bucket,
+    jobs: usize,
+}
+
 /// All jobs of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     entries: Slab<Entry>,
+    accounts: Slab<Account>,
     frameworks: Slab<Framework>,
     by_id: HashMap<FrameworkId, Key>,
     lanes: [BTreeSet<(u64, Key)>; 3],
@@ -113,11 +121,15 @@ impl Queue {
     /// Takes a job in; it is idle until it is woken.
     pub(crate) fn admit(&mut self, admission: Admission, now: Instant) -> Key {
         let framework = self.join(admission.framework);
+        let account = self.accounts.insert(Account {
+            bucket: Bucket::new(admission.cpu_milli, now),
+            jobs: 1,
+        });
         self.entries.insert(Entry {
             job: admission.job,
             framework,
             place: Place::Idle,
-            bucket: Bucket::new(admission.cpu_milli, now),
+            account,
             burst: admission.burst,
             revocable: admission.revocable,
             gratis: false,
@@ -129,10 +141,44 @@ impl Queue {
         })
     }
 
+    /// Takes in a job that pays from the bucket of another one; it is idle until it is woken. None if the
+    /// other one is over. Unlike a job with a bucket of its own it waits until there is credit, for else
+    /// many short ones would get what nobody accepted.
+    pub(crate) fn admit_beside(
+        &mut self,
+        beside: Key,
+        other: &Arc<Job>,
+        job: Arc<Job>,
+    ) -> Option<Key> {
+        let first = self.entry_of(beside, other)?;
+        let entry = Entry {
+            job,
+            framework: first.framework,
+            place: Place::Idle,
+            account: first.account,
+            burst: first.burst,
+            revocable: first.revocable,
+            gratis: false,
+            urgent: false,
+            virtual_ns: 0,
+            ticket: 0,
+            weight: first.weight,
+            alarm: None,
+        };
+        self.frameworks[entry.framework].jobs += 1;
+        self.accounts[entry.account].jobs += 1;
+        Some(self.entries.insert(entry))
+    }
+
     /// Forgets a job.
     pub(crate) fn remove(&mut self, key: Key) {
         self.move_to(key, Place::Idle, None);
         let entry = self.entries.remove(key);
+        let account = &mut self.accounts[entry.account];
+        account.jobs -= 1;
+        if account.jobs == 0 {
+            self.accounts.remove(entry.account);
+        }
         let framework = &mut self.frameworks[entry.framework];
         framework.jobs -= 1;
         if framework.jobs == 0 {
@@ -175,10 +221,24 @@ impl Queue {
         let Some(entry) = self.entry_of(key, job) else {
             return;
         };
-        entry.bucket.set_rate(cpu_milli, now);
         entry.weight = cpu_milli.max(1);
-        // Its alarm stands for what the old rate would have brought.
-        if matches!(entry.place, Place::Lane(_) | Place::Parked) {
+        let shared = entry.account;
+        let account = &mut self.accounts[shared];
+        account.bucket.set_rate(cpu_milli, now);
+        let waits = |entry: &Entry| matches!(entry.place, Place::Lane(_) | Place::Parked);
+        // Their alarms stand for what the old rate would have brought.
+        let waiting: Vec<Key> = if account.jobs > 1 {
+            let all = self.entries.iter();
+            all.filter(|(_, entry)| entry.account == shared && waits(entry))
+                .map(|(key, _)| key)
+                .collect()
+        } else {
+            waits(&self.entries[key])
+                .then_some(key)
+                .into_iter()
+                .collect()
+        };
+        for key in waiting {
             self.put(key, now);
         }
     }
@@ -212,7 +272,7 @@ impl Queue {
     pub(crate) fn charge(&mut self, key: Key, cpu_ns: u64, charge_ns: u64, now: Instant) {
         let entry = &mut self.entries[key];
         if !entry.gratis {
-            entry.bucket.spend(charge_ns, now);
+            self.accounts[entry.account].bucket.spend(charge_ns, now);
         }
         entry.virtual_ns += cpu_ns.saturating_mul(1000) / entry.weight;
         let framework = entry.framework;
@@ -282,8 +342,8 @@ impl Queue {
     /// Finds the place of a job that could run.
     fn put(&mut self, key: Key, now: Instant) {
         let entry = &mut self.entries[key];
-        entry.bucket.fill(now);
-        let bucket = &entry.bucket;
+        let bucket = &mut self.accounts[entry.account].bucket;
+        bucket.fill(now);
         let soon = |wait: Duration| Some(now + wait.max(Duration::from_micros(1)));
         let (place, alarm) = if entry.urgent {
             (Place::Lane(Lane::Owed), None)

@@ -116,6 +116,31 @@ impl Spawner {
     }
 }
 
+impl Spawner {
+    /// Starts a job that pays from the bucket of another one, whose share it has. None if that is over.
+    pub(crate) fn spawn_beside(
+        &self,
+        other: &Arc<Job>,
+        meter: Arc<Meter>,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<Arc<Job>> {
+        let shared = self.0.upgrade()?;
+        let &beside = other.key.get()?;
+        let job = Job::new(other.share, meter, self.0.clone(), Box::pin(future));
+        let job = Arc::new(job);
+        let mut admitted = false;
+        shared.with_queue(|queue, now| {
+            if let Some(key) = queue.admit_beside(beside, other, job.clone()) {
+                admitted = true;
+                job.key.get_or_init(|| key);
+                shared.live.fetch_add(1, Ordering::Relaxed);
+                queue.wake(key, now);
+            }
+        });
+        admitted.then_some(job)
+    }
+}
+
 impl Drop for GuestThreads {
     fn drop(&mut self) {
         {

@@ -16,7 +16,7 @@ use crate::sandbox::{Control, Family, Host, Observer, SandboxSpec};
 use crate::wasi::{DiskQuota, Stdout};
 
 /// The most children of one executor, those included whose end it was not told of yet.
-pub(super) const MAX_CHILDREN: usize = 1024;
+pub(super) const MAX_CHILDREN: u32 = 1024;
 
 /// One child, for those who hold on to it.
 pub(crate) struct Child {
@@ -136,11 +136,11 @@ impl Children {
 
     /// Whether there may be one more.
     pub(super) fn has_room(&mut self) -> bool {
-        self.known.len() < MAX_CHILDREN || {
+        self.known.len() < MAX_CHILDREN as usize || {
             // Those whose end was asked for have not been taken out of the queue yet.
             self.known
                 .retain(|_, child| !child.told.load(Ordering::Relaxed));
-            self.known.len() < MAX_CHILDREN
+            self.known.len() < MAX_CHILDREN as usize
         }
     }
 

@@ -36,7 +36,7 @@ impl Host for View<'_> {
         };
         let after = Duration::from_millis(after_ms);
         let timer = executor.timers.set(Instant::now(), after);
-        Ok(timer.ok_or(TimerError::TooMany(MAX_TIMERS as u32)))
+        Ok(timer.ok_or(TimerError::TooMany(MAX_TIMERS)))
     }
 
     fn cancel_timer(&mut self, id: u64) -> Result<bool> {

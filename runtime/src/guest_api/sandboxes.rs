@@ -105,7 +105,7 @@ impl View<'_> {
         } = parts;
         let program = wanted(&spec, &children.nursery)?;
         if !children.has_room() {
-            return Err(SpawnError::TooMany(MAX_CHILDREN as u32));
+            return Err(SpawnError::TooMany(MAX_CHILDREN));
         }
         let host = children.nursery.host.clone();
         let metering = task.limits.metering;

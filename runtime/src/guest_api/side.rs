@@ -36,6 +36,29 @@ pub(crate) enum Part {
     Executor(Box<Executor>),
 }
 
+/// What the sides of several instances of one task have in common.
+pub(crate) struct Seed {
+    framework: FrameworkId,
+    task: SharedTask,
+    identity: Identity,
+    uplink: Arc<dyn Uplink>,
+    control: Arc<Control>,
+}
+
+impl Seed {
+    /// The side of one more instance.
+    pub(crate) fn side(&self) -> Side {
+        Side {
+            framework: self.framework,
+            task: self.task.clone(),
+            identity: self.identity.clone(),
+            uplink: self.uplink.clone(),
+            control: self.control.clone(),
+            part: Part::Task,
+        }
+    }
+}
+
 /// What only executors have.
 pub(crate) struct Executor {
     pub(super) tasks: Tasks,
@@ -77,6 +100,17 @@ impl Side {
             uplink: spec.uplink.clone(),
             control: control.clone(),
             part,
+        }
+    }
+
+    /// What the sides of several instances of this sandbox are made from.
+    pub(crate) fn into_seed(self) -> Seed {
+        Seed {
+            framework: self.framework,
+            task: self.task,
+            identity: self.identity,
+            uplink: self.uplink,
+            control: self.control,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// The most timers of one executor.
-pub(super) const MAX_TIMERS: usize = 1024;
+pub(super) const MAX_TIMERS: u32 = 1024;
 
 /// Beyond this a timer is as good as never.
 const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -20,7 +20,7 @@ pub(super) struct Timers {
 impl Timers {
     /// Sets one; none if there are too many.
     pub(super) fn set(&mut self, now: Instant, after: Duration) -> Option<u64> {
-        if self.by_id.len() == MAX_TIMERS {
+        if self.by_id.len() >= MAX_TIMERS as usize {
             return None;
         }
         self.next_id += 1;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::service::INTERFACES;
 use crate::wasi::component::{INTERFACES_2, INTERFACES_3, VERSION_2, VERSION_3};
 use crate::wasi::p1::FUNCTIONS;
 
@@ -88,7 +89,9 @@ pub(super) fn missing_interface(name: &str) -> Option<MissingImport> {
         _ if name.starts_with("nesos:guest/") => {
             "another version of nesos:guest: 0.1.0 is hosted here"
         }
-        _ if name.starts_with("wasi:http/") => "wasi:http needs a network, which tasks do not have",
+        _ if name.starts_with("wasi:http/") => {
+            "of wasi:http the types and the outgoing handler of 0.2 are hosted"
+        }
         Some((interface, _)) if is_known(interface) => {
             "this version of WASI is not hosted here: build for 0.2 or 0.3"
         }
@@ -116,7 +119,11 @@ fn is_known(interface: &str) -> bool {
 
 /// An import is satisfied by the same version or a later compatible one.
 fn is_hosted(interface: &str, version: &str) -> bool {
-    let hosted = [(INTERFACES_2, VERSION_2), (INTERFACES_3, VERSION_3)];
+    let hosted = [
+        (INTERFACES_2, VERSION_2),
+        (&INTERFACES, VERSION_2),
+        (INTERFACES_3, VERSION_3),
+    ];
     hosted.iter().any(|(interfaces, provided)| {
         interfaces.contains(&interface) && is_satisfied_by(version, provided)
     })

@@ -11,6 +11,7 @@ use super::imports::{
 };
 use super::{BundleInfo, BundleKind, InspectError, Interface, MissingImport, WasiVersion};
 use crate::guest_api::EXECUTOR_EVENTS;
+use crate::service::INCOMING_HANDLER;
 
 /// Functions in all modules of a bundle together. The largest programs that we know have 200,000.
 const MAX_FUNCTIONS: u64 = 500_000;
@@ -242,7 +243,7 @@ impl Found {
 
     /// The summary; refuses what is no command.
     pub(super) fn into_info(self) -> Result<BundleInfo, InspectError> {
-        let wasi = if self.is_component && self.is_executor() {
+        let wasi = if self.is_component && (self.is_executor() || self.is_service()) {
             self.imported_version()
         } else if self.is_component {
             Some(self.command_version()?)
@@ -267,9 +268,15 @@ impl Found {
         self.exports.iter().any(|name| name == EXECUTOR_EVENTS)
     }
 
+    fn is_service(&self) -> bool {
+        let mut exports = self.exports.iter();
+        exports.any(|name| name.starts_with(INCOMING_HANDLER)) && self.command_version().is_err()
+    }
+
     fn summary(self, wasi: Option<WasiVersion>) -> BundleInfo {
         let kind = match (self.is_component, self.spawns_threads) {
             (true, _) if self.is_executor() => BundleKind::Executor,
+            (true, _) if self.is_service() => BundleKind::Service,
             (true, _) => BundleKind::Component,
             (false, true) => BundleKind::ThreadedModule,
             (false, false) => BundleKind::Module,

@@ -1,7 +1,7 @@
 //! What a sandbox and those outside share: orders to end, and the account so far.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nesos_types::limits::Usage;
@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use crate::cpu::{Bucket, Job, Meter};
 use crate::ledger::Ledger;
 use crate::mailbox::{Audience, Mailbox};
+use crate::service::Desk;
 
 use super::family::Family;
 
@@ -38,6 +39,8 @@ pub(crate) struct Control {
     /// The data that the guest wants in its last status.
     result: Mutex<Vec<u8>>,
     job: OnceLock<Arc<Job>>,
+    /// Where a service's requests go.
+    desk: OnceLock<Weak<Desk>>,
     started: OnceLock<Instant>,
     /// Wall-clock time from start to end; zero while it runs.
     final_wall_ns: AtomicU64,
@@ -69,6 +72,7 @@ impl Control {
             result: Mutex::default(),
             own_bucket: Arc::new(Mutex::new(bucket)),
             job: OnceLock::new(),
+            desk: OnceLock::new(),
             started: OnceLock::new(),
             final_wall_ns: AtomicU64::new(0),
             orders: Mutex::default(),
@@ -83,6 +87,21 @@ impl Control {
         if self.is_dropped() {
             job.hurry();
         }
+    }
+
+    /// The job that runs this sandbox, once it is known.
+    pub(crate) fn job(&self) -> Option<&Arc<Job>> {
+        self.job.get()
+    }
+
+    /// This is where its requests go.
+    pub(crate) fn set_desk(&self, desk: &Arc<Desk>) {
+        self.desk.get_or_init(|| Arc::downgrade(desk));
+    }
+
+    /// Where its requests go, if it is a service that has started and is not over.
+    pub(crate) fn desk(&self) -> Option<Arc<Desk>> {
+        self.desk.get()?.upgrade()
     }
 
     /// Lets the guest use so much CPU from now on, its children included.

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use nesos_types::limits::Metering;
+use nesos_types::service::{Probe, Service};
 use nesos_types::task::{SharedTask, TaskInfo, TaskReason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::serve::serve;
 use super::start::{Awaited, Host, Start};
 use super::{Control, Observer, Order, SandboxSpec};
 use crate::cpu::this_quantum_ns;
 use crate::exit::{Circumstances, Exit};
 use crate::guest::{Guest, World};
 use crate::guest_api::{Nursery, Part, Side};
-use crate::limits::{Bytes, MemoryAccount};
+use crate::limits::{Bytes, FIXED_BYTES, MemoryAccount};
 use crate::mailbox::Audience;
 use crate::program::{Command, Ended, Entry, Kind, Program, launch_failed};
 use crate::threads::{Account, Team, ThreadedModule};
@@ -81,6 +83,7 @@ async fn course(
     let task = spec.task.clone();
     let program = host.programs.get(&spec.compiled, task.limits.metering)?;
     check_limits(&task, &program)?;
+    let service = service_of(&task, &program, entry)?;
     let audience = program.audience(entry);
     control.mailbox.open(audience);
     let side = Side::new(&spec, control, part(host, &spec, &program, entry, control));
@@ -90,16 +93,23 @@ async fn course(
         report,
         control,
         side,
-        hears_stop: matches!(audience, Audience::Task | Audience::Executor),
+        hears_stop: service.is_some() || matches!(audience, Audience::Task | Audience::Executor),
     };
     let wasi = wasi_spec(spec, host.quotas.clone());
+    if let Some(service) = service {
+        return serve(host, service, wasi, launch).await;
+    }
     match (&program.kind, entry) {
         (Kind::Module(command), _) => live(command, wasi, launch).await,
         (Kind::Component(command), _) => live(command, wasi, launch).await,
         (Kind::Executor(executor), Entry::Main) => live(executor, wasi, launch).await,
         (Kind::Executor(executor), Entry::Child) => match &executor.command {
             Some(command) => live(command, wasi, launch).await,
-            None => Err(Box::new(no_command())),
+            None => Err(Box::new(no_command("an executor"))),
+        },
+        (Kind::Service(service), _) => match &service.command {
+            Some(command) => live(command, wasi, launch).await,
+            None => Err(Box::new(no_command("a service"))),
         },
         (Kind::Threaded(module), _) => live_threads(module, wasi, launch).await,
     }
@@ -134,19 +144,66 @@ fn part(
     }
 }
 
-fn no_command() -> Exit {
-    let message = "the bundle is an executor and no command: it does not export wasi:cli/run";
+fn no_command(what: &str) -> Exit {
+    let message = format!("the bundle is {what} and no command: it does not export wasi:cli/run");
     Exit::invalid(TaskReason::InvalidModule, message)
 }
 
+/// How it serves, if it is launched as a service. Refused if the task says so and the bundle is none, or the
+/// bundle is nothing else and the task does not say how.
+fn service_of(
+    task: &TaskInfo,
+    program: &Program,
+    entry: Entry,
+) -> Result<Option<Service>, Box<Exit>> {
+    let invalid = |message: &str| Err(Box::new(Exit::invalid(TaskReason::TaskInvalid, message)));
+    let asked = task.service.clone().filter(|_| entry == Entry::Main);
+    let calls = matches!(&task.health, Some(check) if check.probe == Probe::Call);
+    match (&program.kind, asked) {
+        (Kind::Service(it), Some(service)) => {
+            if calls && !it.program.says_health() {
+                return invalid(
+                    "the health check calls the guest, which does not export nesos:guest/health: export it, or check by http or tcp",
+                );
+            }
+            check_instance(&service, program)?;
+            Ok(Some(service))
+        }
+        (_, Some(_)) => invalid(
+            "the task is to be a service, but the bundle does not export wasi:http/incoming-handler@0.2: leave out `service`, or build it for the world wasi:http/proxy",
+        ),
+        (Kind::Service(it), None) if it.command.is_none() && entry == Entry::Main => invalid(
+            "the bundle is a service, it exports wasi:http/incoming-handler: say on which of the task's ports it listens, with `service` (nesos run --port N)",
+        ),
+        (_, None) if calls => invalid(
+            "only a service that exports nesos:guest/health can be called for its health: check by http or tcp",
+        ),
+        (_, None) => Ok(None),
+    }
+}
+
+/// Refuses a limit that no instance could ever start under.
+fn check_instance(service: &Service, program: &Program) -> Result<(), Box<Exit>> {
+    let needs = program.minimum_bytes.saturating_add(FIXED_BYTES);
+    match service.instance_mem_bytes {
+        Some(bytes) if bytes < needs => {
+            let (needs, bytes) = (Bytes(needs), Bytes(bytes));
+            let message =
+                format!("an instance needs {needs} of memory to start, but may have {bytes}");
+            Err(Box::new(Exit::invalid(TaskReason::MemoryLimit, message)))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A sandbox that is about to start.
-struct Launch<'a> {
-    program: &'a Arc<Program>,
-    task: &'a SharedTask,
-    report: &'a mut Report,
-    control: &'a Arc<Control>,
-    side: Side,
-    hears_stop: bool,
+pub(super) struct Launch<'a> {
+    pub(super) program: &'a Arc<Program>,
+    pub(super) task: &'a SharedTask,
+    pub(super) report: &'a mut Report,
+    pub(super) control: &'a Arc<Control>,
+    pub(super) side: Side,
+    pub(super) hears_stop: bool,
 }
 
 /// Lets a guest with a store of its own live.
@@ -217,7 +274,11 @@ async fn live_threads(
 }
 
 /// From here on the guest runs; or not, if somebody has changed their mind.
-fn begin(task: &TaskInfo, control: &Arc<Control>, hears_stop: bool) -> Result<(), Box<Exit>> {
+pub(super) fn begin(
+    task: &TaskInfo,
+    control: &Arc<Control>,
+    hears_stop: bool,
+) -> Result<(), Box<Exit>> {
     if control.start(task.limits.timeout, hears_stop) {
         return Ok(());
     }
@@ -225,7 +286,7 @@ fn begin(task: &TaskInfo, control: &Arc<Control>, hears_stop: bool) -> Result<()
 }
 
 /// Polls `future` until the guest is to be dropped.
-async fn unless_dropped<F: Future>(control: &Control, future: F) -> Option<F::Output> {
+pub(super) async fn unless_dropped<F: Future>(control: &Control, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     std::future::poll_fn(|cx| {
         if control.is_dropped() {
@@ -286,7 +347,7 @@ fn wasi_spec(spec: SandboxSpec, quotas: Arc<SharedQuotas>) -> WasiSpec {
     }
 }
 
-fn no_world(error: WasiError) -> Box<Exit> {
+pub(super) fn no_world(error: WasiError) -> Box<Exit> {
     let message = match std::error::Error::source(&error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
@@ -332,13 +393,13 @@ fn killed_during_launch(control: &Control) -> Exit {
 }
 
 /// Tells the observer, once.
-struct Report {
+pub(super) struct Report {
     observer: Option<Box<dyn Observer>>,
     control: Arc<Control>,
 }
 
 impl Report {
-    fn running(&mut self) {
+    pub(super) fn running(&mut self) {
         if let Some(observer) = &mut self.observer {
             observer.running();
         }

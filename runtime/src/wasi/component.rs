@@ -25,9 +25,10 @@ pub(crate) use wasmtime_wasi::{WasiCtxView, WasiView};
 use self::files::{Files, FilesView};
 use super::clock::{Clock, Random};
 use super::quota::DiskQuota;
-use super::stdio::{Input, Output};
+use super::stdio::{Input, Output, Stdin};
 use super::volume::Volume;
 use super::{WasiError, WasiSpec};
+use crate::determinism::Determinism;
 
 /// Bytes that a guest may hand to the host in one call.
 const HOSTCALL_FUEL: usize = 1 << 20;
@@ -75,12 +76,77 @@ impl std::fmt::Debug for State {
     }
 }
 
-impl State {
-    /// Prepares a component's surroundings. Touches no file: the root is made when it is first needed.
-    pub(crate) fn new(mut spec: WasiSpec) -> Result<Self, WasiError> {
+/// What a component, or several instances of one, are surrounded by: one root under one quota, one account of
+/// output, the same arguments and streams.
+pub(crate) struct Surroundings {
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    stdout: Output,
+    stderr: Output,
+    volumes: Vec<(String, Arc<Volume>)>,
+    quota: Arc<DiskQuota>,
+    output: Arc<AtomicU64>,
+    max_descriptors: usize,
+    determinism: Option<Determinism>,
+}
+
+impl std::fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("args", &self.args)
+            .field("quota", &self.quota)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Surroundings {
+    /// Prepares them, and says where stdin comes from. Touches no file: the root is made when it is first
+    /// needed.
+    pub(crate) fn new(mut spec: WasiSpec) -> Result<(Self, Stdin), WasiError> {
         let trees = spec.trees()?;
         let quota = DiskQuota::new(spec.disk_bytes, spec.max_files);
         let output = Arc::<AtomicU64>::default();
+        let root = Volume::root(spec.root, Arc::clone(&quota));
+        let mut volumes = vec![("/".to_owned(), Arc::new(root))];
+        volumes.extend(
+            trees
+                .into_iter()
+                .map(|(guest, tree)| (guest, Arc::new(tree))),
+        );
+        let surroundings = Self {
+            args: spec.args,
+            env: spec.env,
+            stdout: Output::new(spec.stdout, Arc::clone(&output)),
+            stderr: Output::new(spec.stderr, Arc::clone(&output)),
+            volumes,
+            quota,
+            output,
+            max_descriptors: spec.max_descriptors,
+            determinism: spec.determinism,
+        };
+        Ok((surroundings, spec.stdin))
+    }
+
+    /// Where what goes wrong is written.
+    pub(crate) fn stderr(&self) -> &Output {
+        &self.stderr
+    }
+
+    /// The quota of the writable root.
+    pub(crate) fn quota(&self) -> &Arc<DiskQuota> {
+        &self.quota
+    }
+}
+
+impl State {
+    /// Prepares a component's surroundings. Touches no file: the root is made when it is first needed.
+    pub(crate) fn new(spec: WasiSpec) -> Result<Self, WasiError> {
+        let (surroundings, stdin) = Surroundings::new(spec)?;
+        Ok(Self::within(&surroundings, stdin))
+    }
+
+    /// The state of one instance within these surroundings.
+    pub(crate) fn within(spec: &Surroundings, stdin: Stdin) -> Self {
         let clock = Clock::new(spec.determinism.as_ref());
         let mut builder = WasiCtxBuilder::new();
         builder
@@ -93,15 +159,9 @@ impl State {
             .max_random_size(MAX_RANDOM)
             .wall_clock(clock.clone())
             .monotonic_clock(clock.clone())
-            .stdin(stdio::StdinOf::new(Input::new(spec.stdin)))
-            .stdout(stdio::StdoutOf(Output::new(
-                spec.stdout,
-                Arc::clone(&output),
-            )))
-            .stderr(stdio::StdoutOf(Output::new(
-                spec.stderr,
-                Arc::clone(&output),
-            )));
+            .stdin(stdio::StdinOf::new(Input::new(stdin)))
+            .stdout(stdio::StdoutOf(spec.stdout.clone()))
+            .stderr(stdio::StdoutOf(spec.stderr.clone()));
         if let Some(determinism) = &spec.determinism {
             let mut random = Random::new(Some(determinism));
             builder
@@ -109,26 +169,19 @@ impl State {
                 .insecure_random(Random::Seeded(random.next()))
                 .secure_random(random);
         }
-        let root = Volume::root(spec.root, Arc::clone(&quota));
-        let mut volumes = vec![("/".to_owned(), Arc::new(root))];
-        volumes.extend(
-            trees
-                .into_iter()
-                .map(|(guest, tree)| (guest, Arc::new(tree))),
-        );
         let mut table = ResourceTable::new();
         table.set_max_capacity(
             spec.max_descriptors
                 .saturating_mul(RESOURCES_PER_DESCRIPTOR),
         );
-        Ok(Self {
+        Self {
             ctx: builder.build(),
             table,
-            files: Files::new(volumes, spec.max_descriptors),
+            files: Files::new(spec.volumes.clone(), spec.max_descriptors),
             clock,
-            quota,
-            output,
-        })
+            quota: Arc::clone(&spec.quota),
+            output: Arc::clone(&spec.output),
+        }
     }
 
     /// Prepares an executor's surroundings: it may hold many children and their streams.

@@ -116,6 +116,12 @@ impl Alive {
         &self.sandbox
     }
 
+    /// What writes down what it says.
+    #[must_use]
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
     /// What the guest has said so far.
     #[must_use]
     pub fn said(&self) -> Vec<Said> {

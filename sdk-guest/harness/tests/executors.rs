@@ -9,6 +9,7 @@ use nesos_guest::testing::{End, Said, Script};
 use nesos_guest::{Resources, State, TaskInfo};
 use nesos_guest_harness::{Alive, Harness, Start};
 use nesos_runtime::{Exit, GuestEvent, RuntimeConfig};
+use nesos_types::limits::Metering;
 use nesos_types::task::{TaskReason, TaskState};
 
 macro_rules! is_tested {
@@ -20,13 +21,14 @@ macro_rules! is_tested {
 nesos_artifacts::foreach_executors!(is_tested);
 
 fn harness(component: &str) -> Harness {
-    Harness::new(Path::new(component)).unwrap()
+    Harness::new(Path::new(component)).expect("the guest can run")
 }
 
 /// An executor that was given one task, `one`.
 fn given_one(harness: &Harness, data: &str) -> Alive {
     let executor = harness.start(Start::of(&Script::new()));
-    executor.launch_task(&TaskInfo::new("one", data)).unwrap();
+    let launched = executor.launch_task(&TaskInfo::new("one", data));
+    assert_eq!(launched, Ok(()));
     executor
 }
 
@@ -114,6 +116,43 @@ fn cron() {
         said,
         [error, killed, run("1"), run("2"), run("3"), finished]
     );
+}
+
+#[test]
+fn launcher() {
+    let harness = harness(executors::LAUNCHER);
+    let executor = harness.start(Start::of(&Script::new()));
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let after = |data: &str, count: usize| {
+        let mut task = TaskInfo::new(format!("task-{count}"), data);
+        task.args = vec!["hello".to_owned(), "child".to_owned()];
+        executor.launch_task(&task).unwrap();
+        until(|| executor.said().len() == count);
+        executor.said().pop().unwrap()
+    };
+    let Said::Update { state, message, .. } = after(&digest, 2) else {
+        panic!("it says what becomes of the task");
+    };
+    assert_eq!(state, State::Failed);
+    assert_eq!(
+        message,
+        format!("fetch_failed: there is no bundle {digest}")
+    );
+    let Said::Update { state, message, .. } = after("nonsense", 3) else {
+        panic!("it says what becomes of the task");
+    };
+    assert!(
+        state == State::Error && message.contains("the bundle's digest"),
+        "{message}"
+    );
+    let image = harness.directory().join("other");
+    let hello = Path::new(nesos_artifacts::wasip1::HELLO);
+    nesos_runtime::compile(hello, Metering::Clock, &image).unwrap();
+    executor.recorder().offer(image);
+    let Said::Update { state, data, .. } = after(&digest, 5) else {
+        panic!("it says what becomes of the task");
+    };
+    assert_eq!((state, &*data), (State::Finished, &b"Hello, child!\n"[..]));
 }
 
 #[test]

@@ -34,7 +34,8 @@ pub(crate) struct Cluster {
     // In this order: the agent goes first.
     agent: Server,
     master: Server,
-    _directory: tempfile::TempDir,
+    resources: String,
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -42,16 +43,21 @@ impl Cluster {
     pub(crate) fn start(resources: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let master = Server::start("master", &directory.path().join("master"), &[])?;
-        let agent = Server::start(
-            "agent",
-            &directory.path().join("agent"),
-            &["--master", &master.url, "--resources", resources],
-        )?;
+        let agent = start_agent(directory.path(), &master.url, resources)?;
         Ok(Self {
             agent,
             master,
-            _directory: directory,
+            resources: resources.to_owned(),
+            directory,
         })
+    }
+
+    /// Kills the agent without a warning, and starts it again on the same state. Its cells live on.
+    pub(crate) fn restart_agent(&mut self) -> Result<()> {
+        self.agent.child.kill()?;
+        self.agent.child.wait()?;
+        self.agent = start_agent(self.directory.path(), &self.master.url, &self.resources)?;
+        Ok(())
     }
 
     /// The master's address.
@@ -80,6 +86,11 @@ impl Cluster {
         let agent_and_cells = family(self.agent_pid());
         cpu_time(own.union(&agent_and_cells).copied())
     }
+}
+
+fn start_agent(directory: &Path, master: &str, resources: &str) -> Result<Server> {
+    let flags = ["--master", master, "--resources", resources];
+    Server::start("agent", &directory.join("agent"), &flags)
 }
 
 /// Master and agent in one process: `nesos dev`.
@@ -151,6 +162,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // An interrupt takes the agent's cells with it. It may have ended by itself.
             let _ = kill_process(pid, Signal::INT);

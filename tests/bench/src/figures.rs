@@ -9,11 +9,13 @@ mod allocation;
 mod cpu_share;
 mod delay;
 mod density;
+mod http;
 mod idle;
 mod latency;
 mod message;
 mod metering;
 mod policy;
+mod restart;
 mod run;
 mod sim;
 mod spawn;
@@ -50,6 +52,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: spawn::run,
     },
     Benchmark {
+        name: "restart",
+        about: "The first task of a known bundle after its agent was killed and started again",
+        run: restart::run,
+    },
+    Benchmark {
         name: "throughput",
         about: "CPU that a no-op task costs over all processes, and tasks a second",
         run: throughput::run,
@@ -68,6 +75,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "run",
         about: "`nesos run` on a running cluster, against the `wasmtime` command",
         run: run::run,
+    },
+    Benchmark {
+        name: "http",
+        about: "A service that greets, against `wasmtime serve`",
+        run: http::run,
     },
     Benchmark {
         name: "idle",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use nesos_api::v1::StatePart;
 use nesos_sdk::{
     Driver, Handle, MasterClient, QueueConfig, QueueEvent, QueueInput, SessionConfig, TaskQueue,
     digest_of,
@@ -71,6 +72,18 @@ impl Framework {
             QueueEvent::Disconnected => bail!("the connection broke"),
             event => Ok(event),
         }
+    }
+
+    /// Waits until something is offered. Nobody is told of offers that a queue holds, so the master is asked.
+    pub(crate) async fn offered(&self) -> Result<()> {
+        for _ in 0..12_000 {
+            let state = self.master.operator().state(&[StatePart::Offers]).await?;
+            if !state.offers.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bail!("nothing was offered for a minute")
     }
 
     /// The next status of any task.

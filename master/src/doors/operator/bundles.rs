@@ -159,7 +159,7 @@ fn format_name(kind: BundleKind) -> &'static str {
     match kind {
         BundleKind::Module => "module",
         BundleKind::ThreadedModule => "threaded module",
-        BundleKind::Component | BundleKind::Executor => "component",
+        BundleKind::Component | BundleKind::Executor | BundleKind::Service => "component",
     }
 }
 
