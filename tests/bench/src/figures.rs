@@ -13,6 +13,7 @@ mod idle;
 mod latency;
 mod metering;
 mod policy;
+mod push;
 mod run;
 mod sim;
 mod start;
@@ -51,6 +52,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "latency",
         about: "From submitting a no-op task to knowing that it has ended",
         run: latency::run,
+    },
+    Benchmark {
+        name: "push",
+        about: "Pushing a large bundle, against copying and hashing it",
+        run: push::run,
     },
     Benchmark {
         name: "run",
