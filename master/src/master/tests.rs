@@ -26,6 +26,7 @@ mod bundles;
 mod conversations;
 mod operator;
 mod policy;
+mod registry;
 mod starting;
 
 /// A master of one test, and its directory.

@@ -102,7 +102,8 @@ impl Registry {
         }
         let _changing = self.changing.lock().await;
         let mut entry = document.entry(bytes.len() as u64, millis(SystemTime::now()));
-        if let Ok((_, known)) = self.find(name, &Reference::Digest(digest)) {
+        let known = self.find(name, &Reference::Digest(digest)).ok();
+        if let Some((_, known)) = &known {
             entry.pushed_ms = known.pushed_ms;
         }
         let tag = match reference {
@@ -112,11 +113,15 @@ impl Registry {
         self.with_catalog(|catalog| {
             quota::check(catalog, &self.config, name, (digest, &entry), tag)
         })?;
-        self.blobs.put(bytes).await?;
+        let is_here = known.is_some() && self.blobs.stat(digest).await?.is_some();
+        if !is_here {
+            self.blobs.put(bytes).await?;
+            catalog::write_manifest(&self.blobs.objects, name, digest, &entry).await?;
+        }
         self.record(name, digest, entry, tag).await
     }
 
-    /// Writes manifest and tag down, and only then lets others know.
+    /// Lets others know of a manifest that was written down, and of its tag once that is.
     async fn record(
         &self,
         name: &str,
@@ -125,7 +130,6 @@ impl Registry {
         tag: Option<&str>,
     ) -> Result<Pushed, RegistryError> {
         let objects = &self.blobs.objects;
-        catalog::write_manifest(objects, name, digest, &entry).await?;
         let subject = entry.subject;
         self.change_catalog(|catalog| {
             let repository = catalog.repository(name);

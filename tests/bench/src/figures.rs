@@ -15,6 +15,7 @@ mod latency;
 mod message;
 mod metering;
 mod policy;
+mod push;
 mod restart;
 mod run;
 mod sim;
@@ -70,6 +71,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "message",
         about: "From a scheduler's message to an executor until its answer is there",
         run: message::run,
+    },
+    Benchmark {
+        name: "push",
+        about: "Pushing a large bundle, against copying and hashing it",
+        run: push::run,
     },
     Benchmark {
         name: "run",

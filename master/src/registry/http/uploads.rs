@@ -5,6 +5,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderName, Response, StatusCode, header};
+use nesos_types::bundle::Digest;
 use rand::TryRngCore;
 
 use super::blobs::parse;
@@ -33,19 +34,24 @@ impl Door {
             )));
         }
         let upload_name = UploadName::session(&asked.name, random()?);
-        let upload = self.resume(&upload_name, 0).await?;
-        match asked.query.get("digest").map(str::to_owned) {
-            Some(digest) => {
-                parse(&digest)?;
-                self.complete(upload, asked, body, &digest).await
-            }
-            None => Ok(under_way(
+        let Some(digest) = asked.query.get("digest") else {
+            self.resume(&upload_name, 0).await?;
+            return Ok(under_way(
                 &asked.name,
                 &upload_name,
                 0,
                 StatusCode::ACCEPTED,
-            )),
+            ));
+        };
+        let digest = parse(digest)?;
+        let upload = self.resume(&upload_name, 0).await?;
+        let completed = self.complete(upload, asked, body, digest).await;
+        if completed.is_err() {
+            // Nobody was told its name, so nobody will go on with it; it may be gone already.
+            let staging = self.registry.blobs.staging.clone();
+            let _ = blocking(move || staging.discard(&upload_name)).await;
         }
+        completed
     }
 
     /// A blob that is here already needs no upload, wherever it came from.
@@ -83,17 +89,13 @@ impl Door {
 
     pub(super) async fn finish_upload(&self, asked: &Asked, body: Body, id: &str) -> Answer {
         let (name, received) = self.known(asked, id)?;
-        let digest = asked
-            .query
-            .get("digest")
-            .map(str::to_owned)
-            .ok_or_else(|| {
-                RegistryError::Digest("an upload is finished with ?digest=sha256:…".to_owned())
-            })?;
-        parse(&digest)?;
+        let digest = asked.query.get("digest").ok_or_else(|| {
+            RegistryError::Digest("an upload is finished with ?digest=sha256:…".to_owned())
+        })?;
+        let digest = parse(digest)?;
         check_start(asked, received)?;
         let upload = self.resume(&name, received).await?;
-        self.complete(upload, asked, body, &digest).await
+        self.complete(upload, asked, body, digest).await
     }
 
     pub(super) async fn cancel_upload(&self, asked: &Asked, id: &str) -> Answer {
@@ -137,8 +139,7 @@ impl Door {
         receive(upload, body, most, &self.stop).await
     }
 
-    async fn complete(&self, upload: Upload, asked: &Asked, body: Body, digest: &str) -> Answer {
-        let digest = parse(digest)?;
+    async fn complete(&self, upload: Upload, asked: &Asked, body: Body, digest: Digest) -> Answer {
         let upload = self.take(upload, asked, body).await?;
         self.registry
             .blobs
@@ -200,7 +201,7 @@ fn under_way(
 }
 
 /// The answer about a blob that is here now.
-fn stored(repository: &str, digest: nesos_types::bundle::Digest) -> Response<Body> {
+fn stored(repository: &str, digest: Digest) -> Response<Body> {
     let mut response = answers::empty(StatusCode::CREATED);
     let headers = response.headers_mut();
     let place = format!("/v2/{repository}/blobs/{digest}");

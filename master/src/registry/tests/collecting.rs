@@ -46,16 +46,11 @@ async fn manifests_are_kept_by_tags_tasks_indexes_and_subjects() {
     let rig = Rig::new(BundlesConfig::default()).await;
     let old = rig.push_artifact("a", "1", b"old").await.unwrap().digest;
     let new = rig.push_artifact("a", "1", b"new").await.unwrap().digest;
-    let signature = artifact(b"new", Some((new, 1)));
-    let signature = rig.push(
-        "a",
-        &nesos_bundle::digest_of(&signature).to_string(),
-        &signature,
-    );
-    signature.await.unwrap();
-    let orphan = artifact(b"old", Some((old, 1)));
-    let orphan = rig.push("a", &nesos_bundle::digest_of(&orphan).to_string(), &orphan);
-    orphan.await.unwrap();
+    for (layer, subject) in [(&b"new"[..], new), (b"old", old)] {
+        let about = artifact(layer, Some((subject, 1)));
+        let at = nesos_bundle::digest_of(&about).to_string();
+        rig.push("a", &at, &about).await.unwrap();
+    }
 
     assert_eq!(
         collect(&rig, &[old], in_hours(1)).await,

@@ -36,7 +36,7 @@ async fn addresses_that_climb_or_make_no_sense_are_refused() {
         ),
         ("GET", "/v2/a/blobs/uploads/..".to_owned(), 404),
         ("GET", "/v2/a/blobs/uploads/x".to_owned(), 404),
-        ("GET", "/v2/a/tags/list?n=x".to_owned(), 416),
+        ("GET", "/v2/_catalog?n=x".to_owned(), 416),
         ("GET", "/v2/a/nothing/x".to_owned(), 405),
         ("GET", "/v2/nothing".to_owned(), 405),
         ("POST", format!("/v2/a/blobs/{digest}"), 405),
