@@ -47,14 +47,12 @@ async fn manifests_are_kept_by_tags_tasks_indexes_and_subjects() {
     let old = rig.push_artifact("a", "1", b"old").await.unwrap().digest;
     let new = rig.push_artifact("a", "1", b"new").await.unwrap().digest;
     let signature = artifact(b"new", Some((new, 1)));
-    let signature = rig.push(
-        "a",
-        &nesos_bundle::digest_of(&signature).to_string(),
-        &signature,
-    );
+    let signed = nesos_bundle::digest_of(&signature).to_string();
+    let signature = rig.push("a", &signed, &signature);
     signature.await.unwrap();
     let orphan = artifact(b"old", Some((old, 1)));
-    let orphan = rig.push("a", &nesos_bundle::digest_of(&orphan).to_string(), &orphan);
+    let name = nesos_bundle::digest_of(&orphan).to_string();
+    let orphan = rig.push("a", &name, &orphan);
     orphan.await.unwrap();
 
     assert_eq!(
