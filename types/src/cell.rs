@@ -105,10 +105,6 @@ pub enum CellCommand {
 
 /// What a cell tells its agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every event is an update; boxing it would cost each one an allocation"
-)]
 pub enum CellEvent {
     /// The first event of every connection: what the cell holds. Statuses that were not acknowledged
     /// follow as updates.
