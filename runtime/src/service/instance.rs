@@ -116,7 +116,7 @@ fn send(answering: &Answering, answer: Result<Response<HyperOutgoingBody>, Refus
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     // A client that has gone away does not mind.
-    sender.map(|sender| sender.send(answer)).is_some()
+    sender.map(|sender| drop(sender.send(answer))).is_some()
 }
 
 impl Worker<'_> {
