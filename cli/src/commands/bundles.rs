@@ -19,7 +19,7 @@ use crate::table::Table;
 pub(crate) struct Bundles {
     #[command(subcommand)]
     action: Option<Action>,
-    /// Only this one: NAME or oci://HOST/NAME
+    /// Only this one: NAME or `oci://HOST/NAME`
     #[arg(value_name = "NAME", value_parser = reference)]
     name: Option<Reference>,
     #[command(flatten)]

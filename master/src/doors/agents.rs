@@ -132,7 +132,7 @@ mod tests {
         let tasks = groups.iter().enumerate().map(|(i, group)| {
             let id = format!("t-{i}").parse().expect("a task id");
             let mut task = TaskInfo::new(id, Digest([1; 32]), Resources::new(1000, 1 << 20));
-            task.group = (*group > 0).then(|| TaskGroup {
+            task.group = (*group > 0).then_some(TaskGroup {
                 id: GroupId(*group),
                 size: 2,
                 disk_bytes: 0,

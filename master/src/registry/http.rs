@@ -106,7 +106,7 @@ impl Door {
             (Place::Blob(digest), "GET" | "HEAD") => self.blob(&asked, &digest).await,
             (Place::Blob(digest), "DELETE") => self.delete_blob(&digest).await,
             (Place::Uploads, "POST") => self.begin_upload(&asked, body).await,
-            (Place::Upload(id), "GET") => self.upload_status(&asked, &id).await,
+            (Place::Upload(id), "GET") => self.upload_status(&asked, &id),
             (Place::Upload(id), "PATCH") => self.upload_chunk(&asked, body, &id).await,
             (Place::Upload(id), "PUT") => self.finish_upload(&asked, body, &id).await,
             (Place::Upload(id), "DELETE") => self.cancel_upload(&asked, &id).await,

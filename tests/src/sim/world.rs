@@ -492,13 +492,14 @@ impl World {
                     self.tell_agent_after(i, grace.min(host::CELL_HOP), event);
                 }
             }
-            // Nobody here writes to guests, and no guest asks for a bundle.
-            CellCommand::Message { .. } | CellCommand::BundleReady { .. } => {}
             CellCommand::Acknowledge { key, sequence } => {
                 self.hosts[i].acknowledged(cell, &key, sequence);
             }
-            // How fast a guest is changes nothing about when it ends here.
-            CellCommand::Throttle { .. } => {}
+            // Nobody here writes to guests, no guest asks for a bundle, and how fast a guest is changes nothing
+            // about when it ends.
+            CellCommand::Message { .. }
+            | CellCommand::BundleReady { .. }
+            | CellCommand::Throttle { .. } => {}
             CellCommand::MeasureUsage { interval } => self.measure(i, cell, interval),
             CellCommand::Retire => {
                 if self.hosts[i].is_empty(cell) {

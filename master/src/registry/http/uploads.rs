@@ -64,7 +64,7 @@ impl Door {
         Ok(there.then(|| stored(&asked.name, digest)))
     }
 
-    pub(super) async fn upload_status(&self, asked: &Asked, id: &str) -> Answer {
+    pub(super) fn upload_status(&self, asked: &Asked, id: &str) -> Answer {
         let (name, received) = self.known(asked, id)?;
         Ok(under_way(
             &asked.name,
