@@ -34,7 +34,7 @@ pub(crate) fn run(options: Options, report: &mut Report) -> Result<()> {
          from this process on the same machine; {rounds} rounds of {ROUND:?} of each server in turn, after \
          {WARM_UP:?}, the best round counts. `nesos run --port` with {cpus} CPUs and 256 MiB, so with \
          limits on CPU, memory, disk, output and time, an instance for each request, on a cluster of its \
-         own; `wasmtime serve` with the same component as it comes, an instance for each request, too."
+         own; `wasmtime serve -Scli` with the same component, an instance for each request, too."
     ));
     let version = Command::new("wasmtime").arg("--version").output();
     let version = version.context(
@@ -91,7 +91,7 @@ fn nesos_run(port: u16, cpus: usize, requests_per_instance: u32) -> Result<Comma
 fn wasmtime_serve(port: u16) -> Command {
     let mut command = Command::new("wasmtime");
     command
-        .args(["serve", "--addr", &format!("127.0.0.1:{port}")])
+        .args(["serve", "-Scli", "--addr", &format!("127.0.0.1:{port}")])
         .arg(services::HELLO_HTTP);
     command
 }
