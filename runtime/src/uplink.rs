@@ -14,10 +14,7 @@ use nesos_types::task::TaskState;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-pub use nesos_types::executor::MAX_MESSAGE_BYTES;
-
-/// The most bytes of data in a status that a guest makes.
-pub const MAX_STATUS_BYTES: usize = 64 << 10;
+pub use nesos_types::executor::{MAX_MESSAGE_BYTES, MAX_STATUS_BYTES};
 
 /// Bytes to which the line for a person in such a status is cut.
 pub const MAX_STATUS_MESSAGE_BYTES: usize = 1 << 10;

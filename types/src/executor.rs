@@ -79,5 +79,8 @@ pub enum Correspondent {
     Task(TaskId),
 }
 
+/// The most data in a status that a guest makes, in bytes.
+pub const MAX_STATUS_BYTES: usize = 64 << 10;
+
 /// The largest message between a scheduler and its executors and tasks, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 10;

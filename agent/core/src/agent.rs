@@ -203,9 +203,13 @@ impl Agent {
             out.push(Effect::ConnectCell { cell, pid });
         }
         for handle in self.tasks.select(Task::is_live) {
-            let cell = self.tasks[handle].cell;
-            let known = cell.is_some_and(|id| self.cells.table.contains_key(&id));
-            match (self.tasks[handle].stage, known) {
+            let Some(task) = self.tasks.get(handle) else {
+                continue;
+            };
+            let known = task
+                .cell
+                .is_some_and(|id| self.cells.table.contains_key(&id));
+            match (task.stage, known) {
                 (Stage::Launched, false) => {
                     let message = "the checkpoint does not name the cell that held the task";
                     let reason = TaskReason::CellTerminated;
@@ -220,11 +224,9 @@ impl Agent {
                 }
                 _ => {}
             }
-            if self.tasks[handle].is_live() && self.tasks[handle].latest != TaskState::Running {
-                self.await_ready(now, handle);
-            }
+            self.await_ready(now, handle);
         }
-        self.check_runs(now, out);
+        self.end_orphans(now, Stage::Waiting, out);
         self.sweep_sandboxes(now, out);
         self.deadlines.set(
             &mut self.master.due_at,
@@ -242,7 +244,10 @@ impl Agent {
             self.journal.delete(RecordKey::Cell(id));
         }
         for handle in self.tasks.select(Task::is_live) {
-            let state = match self.tasks[handle].stage {
+            let Some(task) = self.tasks.get(handle) else {
+                continue;
+            };
+            let state = match task.stage {
                 Stage::Waiting => TaskState::Dropped,
                 Stage::Launched | Stage::Ended => TaskState::Gone,
             };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nesos_types::cell::{CellCommand, CellEvent, SandboxReport};
+use nesos_types::executor::MAX_STATUS_BYTES;
 use nesos_types::ids::TaskKey;
 use nesos_types::role::Role;
 use nesos_types::task::{StatusSource, TaskReason, TaskState, TaskStatus, end_in_executor};
@@ -255,6 +256,7 @@ impl Agent {
         for handle in missing {
             self.on_missing(now, handle, out);
         }
+        self.end_orphans(now, Stage::Launched, out);
     }
 
     /// The cell has a task that the agent gave it, perhaps before an earlier agent process could
@@ -286,6 +288,10 @@ impl Agent {
     /// The cell does not have a task that was launched: either the launch never reached it, or the
     /// task is over and its report is lost.
     fn on_missing(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
+        let task = self.tasks.get(handle);
+        if task.is_none_or(|task| task.stage != Stage::Launched) {
+            return;
+        }
         if self.tasks[handle].cell_sequence == 0 && self.tasks[handle].kill.is_none() {
             self.wait_again(handle, out);
             return;
@@ -325,9 +331,7 @@ impl Agent {
         self.stats.tasks_adopted += 1;
         self.hold_files(handle, out);
         self.touch(handle);
-        if self.tasks[handle].latest != TaskState::Running {
-            self.await_ready(now, handle);
-        }
+        self.await_ready(now, handle);
         self.calm_cell(id);
     }
 
@@ -350,9 +354,10 @@ impl Agent {
         id: CellId,
         key: TaskKey,
         sequence: u32,
-        status: TaskStatus,
+        mut status: TaskStatus,
         out: &mut Decisions,
     ) {
+        status.data.truncate(MAX_STATUS_BYTES);
         let Some(handle) = self.tasks.find(&key) else {
             self.send_cell(id, CellCommand::Acknowledge { key, sequence }, out);
             return;

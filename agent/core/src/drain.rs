@@ -38,8 +38,10 @@ impl Agent {
         self.deadlines
             .set(&mut self.drain_at, Some(by), Timer::Drain);
         for handle in self.tasks.select(crate::tasks::Task::is_live) {
-            let grace = self.tasks[handle].grace(self.config.kill_grace).min(grace);
-            self.kill(now, handle, grace, TaskReason::AgentDraining, out);
+            if let Some(task) = self.tasks.get(handle) {
+                let grace = task.grace(self.config.kill_grace).min(grace);
+                self.kill(now, handle, grace, TaskReason::AgentDraining, out);
+            }
         }
     }
 

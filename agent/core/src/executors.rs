@@ -64,20 +64,33 @@ impl Agent {
             .select(|task| task.is_live() && task.run_key().as_ref() == Some(run))
     }
 
-    /// Tasks that the checkpoint has without the run that they were to be in.
-    pub(crate) fn check_runs(&mut self, now: Time, out: &mut Decisions) {
-        let waits = |task: &Task| task.stage == Stage::Waiting && !task.info.has_sandbox();
-        for handle in self.tasks.select(waits) {
-            if self.live_run(&self.tasks[handle]).is_none() {
-                let message = "the checkpoint does not name the executor that was to run the task";
+    /// Ends tasks of this stage whose run is not here: the checkpoint did not name it, or the cell that brought
+    /// them did not bring it.
+    pub(crate) fn end_orphans(&mut self, now: Time, stage: Stage, out: &mut Decisions) {
+        let is_inside = |task: &Task| task.stage == stage && !task.info.has_sandbox();
+        for handle in self.tasks.select(is_inside) {
+            let task = self.tasks.get(handle);
+            if task.is_some_and(|task| self.live_run(task).is_none()) {
+                let state = match stage {
+                    Stage::Waiting => TaskState::Dropped,
+                    Stage::Launched | Stage::Ended => TaskState::Gone,
+                };
+                let message = "the executor that was to run the task is not here";
                 let reason = TaskReason::ExecutorTerminated;
-                self.lose(now, handle, TaskState::Dropped, reason, message, out);
+                self.lose(now, handle, state, reason, message, out);
             }
         }
     }
 
-    /// A run has some time until it is ready.
+    /// A run has some time until it is ready, if it is not yet, and nobody has told it to end.
     pub(crate) fn await_ready(&mut self, now: Time, handle: TaskHandle) {
+        let is_awaited = |task: &Task| {
+            let is_ready = task.latest == TaskState::Running;
+            task.is_live() && !is_ready && task.kill.is_none()
+        };
+        if !self.tasks.get(handle).is_some_and(is_awaited) {
+            return;
+        }
         let task = &mut self.tasks[handle];
         if let Work::Executor {
             registration_timeout,
@@ -140,7 +153,9 @@ impl Agent {
             self.await_no_longer(handle);
             self.end_tasks_in(now, handle, status, out);
         } else if before == Stage::Waiting {
-            self.end_unused_run(now, handle, out);
+            let run = self.tasks[handle].run_key();
+            run.iter()
+                .for_each(|run| self.end_unused_run(now, run, out));
         }
     }
 
@@ -162,14 +177,15 @@ impl Agent {
         }
     }
 
-    fn end_unused_run(&mut self, now: Time, handle: TaskHandle, out: &mut Decisions) {
-        let Some(run) = self.live_run(&self.tasks[handle]) else {
+    /// A run that never got a task, and will not, is ended.
+    pub(crate) fn end_unused_run(&mut self, now: Time, run: &TaskKey, out: &mut Decisions) {
+        let handle = self.tasks.find(run);
+        let Some(handle) = handle.filter(|run| self.tasks[*run].is_live()) else {
             return;
         };
-        let key = self.tasks[run].key.clone();
-        if !self.tasks[run].was_used && self.tasks_in(&key).is_empty() {
-            let grace = self.tasks[run].grace(self.config.kill_grace);
-            self.kill(now, run, grace, TaskReason::KillRequested, out);
+        if !self.tasks[handle].was_used && self.tasks_in(run).is_empty() {
+            let grace = self.tasks[handle].grace(self.config.kill_grace);
+            self.kill(now, handle, grace, TaskReason::KillRequested, out);
         }
     }
 

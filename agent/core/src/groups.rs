@@ -65,8 +65,9 @@ impl Agent {
         }
         for other in others {
             // Ending one ends all: it may be over by now.
-            if self.tasks[other].is_live() && self.tasks[other].kill.is_none() {
-                let grace = self.tasks[other].grace(self.config.kill_grace);
+            let stays = self.tasks.get(other).filter(|task| task.kill.is_none());
+            if let Some(task) = stays {
+                let grace = task.grace(self.config.kill_grace);
                 self.kill(now, other, grace, TaskReason::GroupEnded, out);
             }
         }

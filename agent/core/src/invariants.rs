@@ -70,8 +70,11 @@ impl Agent {
             repeats,
             "{key}: a status is in flight and will be repeated"
         );
+        let mut over = false;
         for status in task.updates.iter() {
             assert!(status.update.is_some(), "{key}: a status without an id");
+            assert!(!over, "{key}: something follows its end");
+            over = status.state.is_terminal();
         }
     }
 

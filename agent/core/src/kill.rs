@@ -39,7 +39,10 @@ impl Agent {
         reason: TaskReason,
         out: &mut Decisions,
     ) {
-        match self.tasks[handle].stage {
+        let Some(task) = self.tasks.get(handle) else {
+            return;
+        };
+        match task.stage {
             Stage::Ended => {}
             Stage::Waiting => {
                 let reason = match reason {
@@ -93,6 +96,9 @@ impl Agent {
         out: &mut Decisions,
     ) {
         for handle in self.tasks.select(|task| task.key.framework == framework) {
+            if self.tasks.get(handle).is_none() {
+                continue;
+            }
             self.silence(handle);
             if self.tasks[handle].is_live() {
                 let grace = self.tasks[handle].grace(self.config.kill_grace);

@@ -83,7 +83,10 @@ impl Agent {
                 for info in tasks {
                     self.stats.tasks_refused += 1;
                     let task = Task::new(key(&info), role.clone(), info, None);
+                    let run = task.run_key();
                     self.answer(now, task, state, reason, why.clone(), out);
+                    run.iter()
+                        .for_each(|run| self.end_unused_run(now, run, out));
                 }
             }
         }

@@ -268,6 +268,8 @@ impl Agent {
             let grace = self.tasks[newest].grace(self.config.kill_grace);
             self.stats.tasks_preempted += 1;
             self.kill(now, newest, grace, TaskReason::Preempted, out);
+            // Others may have ended with it.
+            staying.retain(|other| self.tasks.get(*other).is_some_and(Task::is_live));
         }
     }
 

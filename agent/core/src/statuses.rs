@@ -63,7 +63,15 @@ impl Agent {
         message: impl Into<String>,
         out: &mut Decisions,
     ) {
-        let task = self.tasks[handle].key.task.clone();
+        // Whatever it ended with has ended it already.
+        let Some(task) = self
+            .tasks
+            .get(handle)
+            .filter(|task| !task.latest.is_terminal())
+        else {
+            return;
+        };
+        let task = task.key.task.clone();
         let status =
             TaskStatus::new(task, state, StatusSource::Agent, now).because(reason, message);
         self.say(now, handle, status, out);

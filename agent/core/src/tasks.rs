@@ -226,6 +226,12 @@ impl Tasks {
             .filter(|task| task.serial == serial)
     }
 
+    /// The task, if it is still there: when one ends others may end with it, and a task of which nobody wants to
+    /// hear goes at once.
+    pub(crate) fn get(&self, handle: TaskHandle) -> Option<&Task> {
+        self.slab.get(handle.0)
+    }
+
     /// All tasks.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskHandle, &Task)> {
         self.slab.iter().map(|(at, task)| (TaskHandle(at), task))

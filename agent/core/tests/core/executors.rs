@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use nesos_agent_core::Event;
+use nesos_agent_core::checkpoint::RecordKey;
 use nesos_types::cell::CellEvent;
 use nesos_types::executor::ExecutorInfo;
 use nesos_types::ids::RunId;
@@ -12,7 +13,7 @@ use nesos_types::message::AgentCommand;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskReason, TaskState, Work};
 
-use crate::rig::{Rig, bundle, config, digest, key, task};
+use crate::rig::{FRAMEWORK, Rig, bundle, config, digest, key, task};
 
 const RUN: RunId = RunId(1);
 
@@ -287,4 +288,113 @@ fn a_bundle_that_is_expected_is_fetched_and_let_go() {
     rig.ready(2);
     let said = rig.pass(Duration::from_secs(61));
     assert!(said.contains("release bundle 2"), "{said}");
+}
+
+fn failed(cell: u32) -> Event {
+    Event::CellFailed {
+        cell: nesos_agent_core::CellId(cell),
+        message: "signal 9".into(),
+    }
+}
+
+/// Of a framework that is over: nobody wants to hear of its executor and tasks.
+fn silent() -> Rig {
+    let mut rig = busy();
+    rig.command(AgentCommand::ShutdownFramework(FRAMEWORK));
+    rig.commit();
+    rig
+}
+
+#[test]
+fn a_cell_that_dies_with_what_nobody_wants_to_hear_of_takes_nothing_else() {
+    let mut rig = silent();
+    rig.event(failed(0));
+    assert_eq!(rig.state("a"), None);
+    let before = silent();
+    let mut rig = Rig::recover(config(), before.now, before.disk.clone());
+    rig.tick();
+    rig.event(failed(0));
+    assert_eq!(rig.state("a"), None);
+}
+
+#[test]
+fn a_host_that_is_started_anew_forgets_what_nobody_wants_to_hear_of() {
+    let before = silent();
+    let mut config = config();
+    config.boot_id = "boot-2".into();
+    let mut rig = Rig::recover(config, before.now, before.disk.clone());
+    rig.tick();
+    assert_eq!((rig.state("a"), rig.state(&run_id())), (None, None));
+}
+
+#[test]
+fn a_checkpoint_without_the_cell_of_a_silent_task_is_survived() {
+    let before = silent();
+    let is_cell = |key: &RecordKey| matches!(key, RecordKey::Cell(_));
+    let disk = before.disk.into_iter().filter(|(key, _)| !is_cell(key));
+    let mut rig = Rig::recover(config(), before.now, disk.collect());
+    rig.tick();
+    assert_eq!(rig.state("a"), None);
+}
+
+#[test]
+fn a_cell_that_has_lost_the_executor_has_lost_its_tasks() {
+    let mut rig = Rig::warm(config());
+    rig.launch([run(), inside("a")]);
+    rig.status(0, &run_id(), TaskState::Running);
+    rig.event(Event::CellDisconnected {
+        cell: nesos_agent_core::CellId(0),
+        message: "cut".into(),
+    });
+    rig.hello(0, &[]);
+    assert_eq!(rig.state("a"), Some(TaskState::Gone));
+    assert_eq!(rig.kill("a", None), "", "it is not there to be killed");
+    let mut rig = silent();
+    rig.event(Event::CellDisconnected {
+        cell: nesos_agent_core::CellId(0),
+        message: "cut".into(),
+    });
+    rig.hello(0, &[]);
+    assert_eq!(rig.state("a"), None);
+}
+
+#[test]
+fn a_task_of_an_executor_that_a_cell_does_not_have_is_not_adopted() {
+    let mut rig = Rig::warm(config());
+    rig.event(Event::CellDisconnected {
+        cell: nesos_agent_core::CellId(0),
+        message: "cut".into(),
+    });
+    rig.hello_with(0, [(inside("a"), TaskState::Running)]);
+    assert!(rig.state("a").is_none_or(TaskState::is_terminal));
+}
+
+#[test]
+fn an_executor_whose_task_is_refused_does_not_stay() {
+    let mut rig = Rig::warm(config());
+    let large = TaskInfo {
+        resources: Resources::new(1000, 1 << 40),
+        ..inside("a")
+    };
+    let said = rig.launch([run(), large]);
+    assert!(said.contains("a dropped/ResourcesUnknown"), "{said}");
+    assert!(said.contains(&format!("kill {}", run_id())), "{said}");
+}
+
+#[test]
+fn a_restart_does_not_cut_the_grace_of_an_executor() {
+    let mut before = busy();
+    before.kill(&run_id(), Some(3600));
+    before.commit();
+    let mut rig = Rig::recover(config(), before.now, before.disk.clone());
+    rig.tick();
+    rig.hello_with(
+        0,
+        [
+            (run(), TaskState::Running),
+            (inside("a"), TaskState::Running),
+        ],
+    );
+    let said = rig.pass(Duration::from_secs(61));
+    assert!(!said.contains("within 0ns"), "{said}");
 }

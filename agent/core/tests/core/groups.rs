@@ -1,11 +1,12 @@
 //! Groups: all or none, one directory, one fate.
 
 use expect_test::expect;
+use nesos_agent_core::Event;
 use nesos_types::ids::GroupId;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskGroup, TaskInfo, TaskReason, TaskState};
 
-use crate::rig::{Rig, config, digest, task};
+use crate::rig::{Rig, bundle, config, digest, task};
 
 fn member(id: &str) -> TaskInfo {
     let group = TaskGroup {
@@ -97,4 +98,26 @@ fn all_or_none_is_launched() {
     .assert_eq(&rig.launch([member("a"), large]));
     let said = rig.launch([task("four"), task("more"), task("b"), task("c")]);
     assert!(!said.contains("dropped"), "nothing is taken: {said}");
+}
+
+#[test]
+fn a_bundle_that_fails_ends_each_member_once() {
+    let mut rig = Rig::warm(config());
+    let waiting = |id: &str| TaskInfo {
+        bundle: digest(2),
+        ..member(id)
+    };
+    rig.launch([waiting("a"), waiting("b")]);
+    rig.ack("a");
+    rig.ack("b");
+    let failed = Event::BundleFailed {
+        bundle: bundle(2),
+        reason: TaskReason::InvalidModule,
+        message: "not Wasm".into(),
+    };
+    let said = rig.event(failed);
+    for id in ["a", "b"] {
+        let ends = said.matches(&format!("master <- {id} ")).count();
+        assert_eq!(ends, 1, "{said}");
+    }
 }
