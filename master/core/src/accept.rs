@@ -229,6 +229,8 @@ impl Master {
                 return;
             }
         }
+        // Before all members, for those are launched together.
+        draft.tasks.sort_by_key(|task| task.run_of().is_none());
         self.name_group(&mut draft, ids.len());
         self.take_draft(acceptance, draft, out);
     }

@@ -103,7 +103,10 @@ impl Agent {
         self.tasks.insert(slot);
         self.sandboxes += u32::from(task.has_sandbox());
         if let Some(executor) = task.run_of() {
-            self.runs.insert((framework, executor.clone()), slot);
+            // An agent may bring two by mistake; the first one counts.
+            self.runs
+                .entry((framework, executor.clone()))
+                .or_insert(slot);
         }
     }
 

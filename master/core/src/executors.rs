@@ -66,7 +66,13 @@ impl Master {
         let Work::InExecutor { executor, .. } = &task.work else {
             return self.fit(acceptance, draft, task);
         };
+        let drafted = draft.tasks.len();
         let run = self.run_for(acceptance, draft, executor)?;
+        let starts = draft.tasks.len() > drafted;
+        if starts && !draft.remaining.contains(&task.resources) {
+            let wanted = &executor.resources;
+            return Err(Invalid::no_room_with_executor(&executor.id, wanted));
+        }
         let work = Work::InExecutor {
             executor: executor.clone(),
             run: Some(run),
@@ -125,6 +131,13 @@ impl Master {
         if let Some(drafted) = draft.runs.get(&executor.id) {
             return same_run(drafted, executor);
         }
+        if executor.resources.revocable_cpu_milli() > 0 {
+            return Err(Invalid::revocable_executor(&executor.id));
+        }
+        if !draft.remaining.contains(&executor.resources) {
+            let wanted = &executor.resources;
+            return Err(Invalid::no_room_with_executor(&executor.id, wanted));
+        }
         let run = self.ids.run();
         let task = SharedTask::new(TaskInfo::from((run, executor)));
         self.fit(acceptance, draft, SharedTask::clone(&task))
@@ -143,6 +156,34 @@ impl Master {
         let runs = &self.agents[agent].runs;
         let found = runs.get(&(framework, executor.clone()));
         found.copied()
+    }
+
+    /// A run has left its agent's table: another one of the executor takes its place, if an agent brought two.
+    pub(crate) fn find_other_run(
+        &mut self,
+        agent: AgentSlot,
+        framework: FrameworkSlot,
+        info: &TaskInfo,
+    ) {
+        let Some(executor) = info.run_of() else {
+            return;
+        };
+        let key = (framework, executor.clone());
+        if self.agents[agent].runs.contains_key(&key) {
+            return;
+        }
+        let other = self.agents[agent].tasks.iter().find(|slot| {
+            let known = self.tasks.get(**slot);
+            known.is_some_and(|task| {
+                task.holds()
+                    && task.framework == framework
+                    && task.info.run_of() == Some(executor)
+                    && task.info.id != info.id
+            })
+        });
+        if let Some(other) = other.copied() {
+            self.agents[agent].runs.insert(key, other);
+        }
     }
 
     /// Whether a run has tasks that have not ended.
@@ -319,10 +360,12 @@ impl Master {
 
 /// The id of a run, if it is of just this executor.
 fn same_run(run: &TaskInfo, executor: &ExecutorInfo) -> Result<RunId, Invalid> {
-    let id = as_run(&run.id).expect("a run is named by its id");
-    if *run == TaskInfo::from((id, executor)) {
-        Ok(id)
-    } else {
-        Err(Invalid::executor_differs(&executor.id))
-    }
+    as_run(&run.id)
+        .filter(|id| *run == TaskInfo::from((*id, executor)))
+        .ok_or_else(|| Invalid::executor_differs(&executor.id))
+}
+
+/// Whether a task that an agent brings can be one: runs, and they alone, have the ids of runs.
+pub(crate) fn is_credible(task: &TaskInfo) -> bool {
+    task.run_of().is_some() == as_run(&task.id).is_some()
 }

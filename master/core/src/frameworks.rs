@@ -13,6 +13,7 @@ use crate::event::ConnectionId;
 use crate::snapshot::TaskView;
 use crate::table::{ClientSlot, FrameworkSlot, OfferSlot, Table, TaskSlot};
 use crate::tasks::Unreachable;
+use crate::tasks::kill::Kill;
 
 mod bundles;
 mod removal;
@@ -37,6 +38,8 @@ pub(crate) struct Framework {
     pub(crate) tasks: BTreeMap<TaskId, TaskSlot>,
     /// Tasks on agents that were lost from sight.
     pub(crate) unreachable: BTreeMap<TaskId, Unreachable>,
+    /// Kills of executors' runs on agents that were lost from sight.
+    pub(crate) lost_runs: BTreeMap<TaskId, Kill>,
     /// Ended tasks, oldest first.
     pub(crate) completed: VecDeque<TaskView>,
     pub(crate) offers: BTreeSet<OfferSlot>,
@@ -55,6 +58,7 @@ impl Framework {
             clients: BTreeMap::new(),
             tasks: BTreeMap::new(),
             unreachable: BTreeMap::new(),
+            lost_runs: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeSet::new(),
             bundles: RecentBundles::default(),

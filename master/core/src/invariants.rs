@@ -104,12 +104,18 @@ impl Master {
             }
         }
         for (_, agent) in self.agents.iter() {
-            let runs = agent.tasks.iter().filter_map(|slot| {
+            let live = agent.tasks.iter().filter_map(|slot| {
                 let task = &self.tasks[*slot];
                 let executor = task.info.run_of().filter(|_| task.holds())?;
-                Some(((task.framework, executor.clone()), *slot))
+                Some((task.framework, executor.clone()))
             });
-            assert_eq!(agent.runs, runs.collect(), "runs of executors");
+            let live: BTreeSet<_> = live.collect();
+            assert!(agent.runs.keys().eq(&live), "runs of executors");
+            for ((framework, executor), slot) in &agent.runs {
+                let task = &self.tasks[*slot];
+                assert!(task.holds() && task.framework == *framework);
+                assert_eq!(task.info.run_of(), Some(executor));
+            }
         }
         let by_framework: usize = self.frameworks.iter().map(|(_, f)| f.tasks.len()).sum();
         let by_agent: usize = self.agents.iter().map(|(_, agent)| agent.tasks.len()).sum();

@@ -301,6 +301,7 @@ impl Master {
         info: &TaskInfo,
     ) {
         self.agents[agent].leave(task, framework, info);
+        self.find_other_run(agent, framework, info);
         self.keep_promises(agent, task);
     }
 

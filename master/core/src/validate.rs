@@ -55,6 +55,23 @@ impl Invalid {
         Self { message, ..self }
     }
 
+    /// What frees resources once is paid for by all: tasks of others would be slowed down or ended with it.
+    pub(crate) fn revocable_executor(executor: &ExecutorId) -> Self {
+        Self::new(format!(
+            "executor {executor}: its tasks would be ended for its sake, so it cannot have revocable CPU"
+        ))
+    }
+
+    /// Whoever accepted may have thought that the executor runs already: with another offer it can be started.
+    pub(crate) fn no_room_with_executor(executor: &ExecutorId, wanted: &Resources) -> Self {
+        Self {
+            reason: TaskReason::ResourcesUnknown,
+            message: format!(
+                "executor {executor} does not run on the agent, and with its {wanted} the task does not fit into the accepted offers"
+            ),
+        }
+    }
+
     pub(crate) fn executor_differs(executor: &ExecutorId) -> Self {
         Self::new(format!(
             "executor {executor} runs on the agent already, and is described otherwise; describe it as before, or use another id"
@@ -117,6 +134,11 @@ pub(crate) fn chosen(task: &TaskInfo) -> Result<(), Invalid> {
     if task.resources.revocable_cpu_milli() > 0 {
         return Err(Invalid::new(
             "a task in an executor cannot be slowed down by itself, so it cannot have revocable CPU",
+        ));
+    }
+    if task.resources.flattened().disk_bytes > 0 {
+        return Err(Invalid::new(
+            "a task in an executor has no disk of its own; give the disk to the executor",
         ));
     }
     let own = TaskInfo {

@@ -115,6 +115,13 @@ impl Master {
         }
         if task.info.run_of().is_some() {
             // Whoever has tasks in it hears of those. If its agent comes back it brings the run.
+            let (id, framework) = (task.info.id.clone(), task.framework);
+            if let Some(kill) = task.kill.filter(|_| fate == Fate::Unreachable) {
+                let lost = &mut self.frameworks[framework].lost_runs;
+                if lost.len() < self.config.max_completed_tasks {
+                    lost.insert(id, kill);
+                }
+            }
             self.advance(slot, TaskState::Gone, None, out);
             self.retire(slot);
             return;

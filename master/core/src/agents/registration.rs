@@ -13,6 +13,7 @@ use super::{Agent, Link};
 use crate::deadlines::Deadline;
 use crate::decision::{Decisions, Happening, Record};
 use crate::event::ConnectionId;
+use crate::executors;
 use crate::master::{Master, Peer};
 use crate::registry::AgentFact;
 use crate::table::{AgentSlot, FrameworkSlot, TaskSlot};
@@ -247,6 +248,9 @@ impl Master {
         announce: bool,
         out: &mut Decisions,
     ) -> Option<TaskSlot> {
+        if !executors::is_credible(&brought.task) {
+            return None;
+        }
         let id = brought.task.id.clone();
         let slot = match self.frameworks[framework].tasks.get(&id) {
             Some(&slot) if self.tasks[slot].agent == agent => slot,
@@ -310,7 +314,10 @@ impl Master {
             state: TaskState::Staging,
             status: None,
             unacknowledged: false,
-            kill: away.as_ref().and_then(|away| away.kill),
+            kill: away
+                .as_ref()
+                .and_then(|away| away.kill)
+                .or_else(|| self.frameworks[framework].lost_runs.remove(id)),
             since: away.map_or(self.now, |away| away.view.since),
             updated_at: self.now,
         });

@@ -187,6 +187,15 @@ fn what_frameworks_may_not_say_of_executors_is_an_error() {
         changed(&run, |_| {}),
         changed("limited", |task| task.limits.fuel = Some(1)),
         changed("served", |task| task.service = Some(Service::at(31_000))),
+        changed("disk", |task| task.resources = res(1, 64).with_disk(1)),
+        changed("borrows", |task| {
+            let mut executor = executor("borrows");
+            executor.resources = Resources::new(100, 1 << 20).with_revocable_cpu();
+            task.work = Work::InExecutor {
+                executor: executor.into(),
+                run: None,
+            };
+        }),
         changed("lent", |task| {
             task.resources = Resources::new(1000, 64 << 20).with_revocable_cpu();
         }),
@@ -195,13 +204,15 @@ fn what_frameworks_may_not_say_of_executors_is_an_error() {
     script.launch(1, &[offer], &tasks);
     script.expect(&expect![[r#"
         1< Update other is error (TaskInvalid) on ag1: executor x runs on the agent already, and is described otherwise; describe it as before, or use another id
-        1< Update large is error (TaskInvalid) on ag1: executor large: the task wants <9 CPUs, 64 MiB>, but only <2 CPUs, 3.6 GiB> are left of the accepted offers
+        1< Update large is dropped (ResourcesUnknown) on ag1: executor large does not run on the agent, and with its <9 CPUs, 64 MiB> the task does not fit into the accepted offers
         1< Update run is error (TaskInvalid) on ag1: run_of, run_id and group are the master's to say; leave them empty
         1< Update named is error (TaskInvalid) on ag1: run_of, run_id and group are the master's to say; leave them empty
         1< Update grouped is error (TaskInvalid) on ag1: run_of, run_id and group are the master's to say; leave them empty
         1< Update ex1 is error (TaskInvalid) on ag1: ids that look like ex1 are the master's to give
         1< Update limited is error (TaskInvalid) on ag1: a task in an executor has no sandbox of its own: no limits but its resources, no attached output, no mounts, volumes, service or health check; set limits on the executor
         1< Update served is error (TaskInvalid) on ag1: a task in an executor has no sandbox of its own: no limits but its resources, no attached output, no mounts, volumes, service or health check; set limits on the executor
+        1< Update disk is error (TaskInvalid) on ag1: a task in an executor has no disk of its own; give the disk to the executor
+        1< Update borrows is error (TaskInvalid) on ag1: executor borrows: its tasks would be ended for its sake, so it cannot have revocable CPU
         1< Update lent is error (TaskInvalid) on ag1: a task in an executor cannot be slowed down by itself, so it cannot have revocable CPU
     "#]]);
     assert_eq!(script.runs().len(), 1, "no run was left behind");
@@ -359,4 +370,101 @@ fn the_signers_of_a_role_go_with_its_launches() {
     script.expect(&expect![[r#"
         2< Launch a of fw1 for *, signed
     "#]]);
+}
+
+/// What an agent brings of this framework.
+fn brought(script: &Script, info: TaskInfo) -> AgentTask {
+    AgentTask {
+        framework: script.frameworks[0],
+        role: Role::default_role(),
+        task: info.into(),
+        latest: TaskState::Running,
+        unacknowledged: None,
+    }
+}
+
+fn run_of_x(run: u128) -> TaskInfo {
+    TaskInfo::from((RunId(run), &executor("x")))
+}
+
+#[test]
+fn an_agent_that_brings_runs_that_cannot_be_is_not_believed() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    let mut lie = TaskInfo::clone(&task("lie", res(1, 64)));
+    lie.work = run_of_x(1).work;
+    let tasks = vec![brought(&script, lie)];
+    script.register_as(2, None, info("host", res(4, 4096)), tasks);
+    let offer = script.last_offer();
+    script.skip();
+    script.launch(1, &[offer], &[inside("a", "x", res(1, 64))]);
+    assert!(script.said("Launch ex1, a of fw1"), "{}", script.take());
+}
+
+#[test]
+fn of_two_runs_of_an_executor_the_one_that_is_left_is_found() {
+    let mut script = Script::new();
+    script.subscribe(1, "a");
+    let tasks = [1, 2].map(|run| brought(&script, run_of_x(run))).to_vec();
+    script.register_as(2, None, info("host", res(4, 4096)), tasks);
+    let first = RunId(1).to_string();
+    script.update(2, &first, TaskState::Failed, 1);
+    script.skip();
+    script.shut_down("x");
+    assert!(script.said("Kill ex"), "{}", script.take());
+    let mut old = brought(&script, run_of_x(1));
+    old.latest = TaskState::Failed;
+    let tasks = vec![brought(&script, run_of_x(2)), old];
+    let agent = script.agents[0];
+    script.register_as(3, Some(agent), info("host", res(4, 4096)), tasks);
+    assert_eq!(script.runs().len(), 1);
+}
+
+#[test]
+fn a_shutdown_waits_for_the_agent_to_come_back() {
+    let (mut script, run) = Script::with_executor();
+    let there = script.master.snapshot().frameworks[0].executors[0]
+        .run
+        .info
+        .clone();
+    script.hang_up_agent(2);
+    script.shut_down("x");
+    script.pass_alive(seconds(700), &[1], &[]);
+    script.skip();
+    let tasks = vec![brought(&script, TaskInfo::clone(&there))];
+    let agent = script.agents[0];
+    script.register_as(5, Some(agent), info("host", res(4, 4096)), tasks);
+    assert!(script.said("5< Kill ex"), "{}", script.take());
+    drop(run);
+}
+
+#[test]
+fn the_run_of_a_groups_executor_goes_before_all_members() {
+    let mut script = Script::ready();
+    let offer = script.last_offer();
+    let tasks = vec![task("s", res(1, 64)), inside("b", "x", res(1, 64))];
+    script.call(
+        1,
+        SchedulerCall::Accept {
+            offers: vec![offer],
+            operations: vec![Operation::LaunchGroup(tasks)],
+            filters: Filters::none(),
+        },
+    );
+    assert!(script.said("Launch ex1, s, b of fw1"), "{}", script.take());
+}
+
+#[test]
+fn a_task_whose_executor_ended_meanwhile_may_try_again() {
+    let (mut script, run) = Script::with_executor();
+    script.pass(seconds(10));
+    let offer = script.last_offer();
+    script.update(2, &run, TaskState::Failed, 9);
+    script.skip();
+    script.launch(1, &[offer], &[inside("b", "x", res(2, 64))]);
+    assert!(
+        script.said("Update b is dropped (ResourcesUnknown)"),
+        "{}",
+        script.take()
+    );
 }
