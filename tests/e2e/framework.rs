@@ -144,6 +144,8 @@ pub(crate) fn executor(id: &str, bundle: Digest) -> ExecutorInfo {
 /// A task that an executor is to run.
 pub(crate) fn task_in(executor: &ExecutorInfo, id: &str, data: &[u8]) -> TaskInfo {
     let mut task = task(id, executor.bundle);
+    // What is in the executor's folder is the executor's.
+    task.resources = Resources::new(100, 32 << 20);
     task.work = Work::InExecutor {
         executor: executor.clone().into(),
         run: None,

@@ -296,8 +296,9 @@ impl SimScheduler {
             remaining = remaining.checked_sub(&used).expect("it was chosen of it");
             let borrows = used.revocable_cpu_milli() > 0;
             self.borrowed += usize::from(borrows);
+            let alone = borrows || used.flattened().disk_bytes > 0;
             let mut task = self.attempt(job, agent, used);
-            if let Some(executor) = executor.clone().filter(|_| !borrows) {
+            if let Some(executor) = executor.clone().filter(|_| !alone) {
                 self.executed += 1;
                 let executor = Arc::new(executor);
                 task.work = Work::InExecutor {
