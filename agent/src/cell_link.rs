@@ -4,6 +4,7 @@
 //! task of its own, so that no call waits. Nobody asks a cell at intervals whether it lives: its
 //! socket or its end says so.
 
+mod backlog;
 mod conversation;
 mod process;
 mod supervisor;
@@ -15,13 +16,14 @@ use std::time::Duration;
 use dashmap::DashMap;
 use nesos_agent_core::{CellId, Event};
 use nesos_api::v1;
-use nesos_types::cell::CellCommand;
+use nesos_types::cell::{CellCommand, CellEvent};
 use nesos_types::role::Role;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
+use self::backlog::Backlog;
 use self::supervisor::{Order, Supervisor};
 use crate::task_io::TaskPlaces;
 
@@ -82,6 +84,7 @@ struct Shared {
     config: CellLinkConfig,
     places: Arc<TaskPlaces>,
     events: mpsc::UnboundedSender<Event>,
+    backlog: Backlog,
     links: DashMap<CellId, Link>,
     /// The supervisors.
     tasks: TaskTracker,
@@ -130,7 +133,8 @@ impl Connection {
 }
 
 impl CellLinks {
-    /// Links that say what happens through `events` and keep `places` up to date.
+    /// Links that say what happens through `events` and keep `places` up to date. What a cell has said is to be
+    /// acknowledged by [`heard`](Self::heard), or cells are listened to no further.
     #[must_use]
     pub fn new(
         config: CellLinkConfig,
@@ -142,6 +146,7 @@ impl CellLinks {
                 config,
                 places,
                 events,
+                backlog: Backlog::new(),
                 links: DashMap::new(),
                 tasks: TaskTracker::new(),
                 let_go: CancellationToken::new(),
@@ -189,6 +194,11 @@ impl CellLinks {
         }
         let config = &self.shared.config;
         process::discard_stranger(pid, &config.socket(cell), &config.log(cell));
+    }
+
+    /// The driver has heard what a cell said.
+    pub fn heard(&self, event: &CellEvent) {
+        self.shared.backlog.leave(event);
     }
 
     /// Waits until every cell that was discarded has ended and nothing is left of it.

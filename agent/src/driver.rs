@@ -163,6 +163,7 @@ impl Driver {
     /// What the driver and its log want to know of an event.
     fn note(&mut self, event: &Event) {
         match event {
+            Event::CellEvent { event, .. } => self.around.cells.heard(event),
             Event::Committed { sequence } if self.commit == Commit::UnderWay(*sequence) => {
                 self.commit = Commit::From(Instant::now() + COMMIT_PAUSE);
             }

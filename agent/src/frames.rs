@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn update(sequence: u32, data_bytes: usize) -> v1::CellUpdate {
+    fn update(sequence: u64, data_bytes: usize) -> v1::CellUpdate {
         v1::CellUpdate {
             framework_id: String::new(),
             sequence,
@@ -97,7 +97,7 @@ mod tests {
         drop(sender);
         let frames: Vec<Vec<v1::CellUpdate>> =
             futures::executor::block_on(Frames::new(queue, |frame| frame).collect());
-        let order: Vec<u32> = frames.iter().flatten().map(|each| each.sequence).collect();
+        let order: Vec<u64> = frames.iter().flatten().map(|each| each.sequence).collect();
         assert!(order.is_sorted() && order.len() == data_bytes.len());
         frames.iter().map(Vec::len).collect()
     }

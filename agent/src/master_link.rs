@@ -3,8 +3,13 @@
 //!
 //! When to connect and what to say the core decides; the link says what became of it.
 
+mod parts;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use nesos_agent_core::Event;
 use nesos_api::v1::agent_service_client::AgentServiceClient;
 use nesos_api::{MAX_FRAME_BYTES, v1};
@@ -15,6 +20,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::causes::with_causes;
+use self::parts::in_parts;
 use crate::frames::Frames;
 
 /// How long a connection may take to be made.
@@ -22,6 +28,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much the master may send before it is read, on a stream and on the whole connection.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// How many bytes of guests' messages may wait for a master that is slow to read: what comes beyond is lost, as
+/// messages may be.
+const MAX_MESSAGE_QUEUE: usize = 16 << 20;
+/// What a message takes beside what the guest has put into it.
+const MESSAGE_BYTES: usize = 256;
 /// How long the last words may take to be sent.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -89,6 +100,8 @@ pub(crate) struct MasterLink {
 #[derive(Debug)]
 struct Standing {
     outgoing: mpsc::UnboundedSender<v1::AgentEvent>,
+    /// The bytes of guests' messages in it.
+    messages: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -113,8 +126,15 @@ impl MasterLink {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let events = self.events.clone();
         let address = self.address.clone();
+        let messages = Arc::<AtomicUsize>::default();
+        let sent = messages.clone();
         let task = tokio::spawn(async move {
-            let message = match converse(address, connection, queue, &events).await {
+            let frames = Frames::new(queue, |events| v1::AgentEvents { events });
+            let frames = frames.inspect(move |frame| {
+                let bytes = frame.events.iter().map(message_bytes).sum();
+                sent.fetch_sub(bytes, Ordering::Relaxed);
+            });
+            let message = match converse(address, connection, frames, &events).await {
                 Ok(()) => "the master has hung up".to_owned(),
                 Err(error) => with_causes(&error),
             };
@@ -124,14 +144,27 @@ impl MasterLink {
                 message,
             });
         });
-        self.standing = Some(Standing { outgoing, task });
+        self.standing = Some(Standing {
+            outgoing,
+            messages,
+            task,
+        });
     }
 
     /// Performs [`Effect::SendMaster`](nesos_agent_core::Effect::SendMaster).
     pub(crate) fn send(&self, event: &AgentEvent) {
         if let Some(standing) = &self.standing {
-            // A queue that is closed belongs to a connection whose end is about to be heard.
-            let _ = standing.outgoing.send(event.into());
+            let event: v1::AgentEvent = event.into();
+            let bytes = message_bytes(&event);
+            if bytes > 0 && standing.messages.load(Ordering::Relaxed) + bytes > MAX_MESSAGE_QUEUE {
+                tracing::debug!("a guest's message is lost: the master is behind");
+                return;
+            }
+            standing.messages.fetch_add(bytes, Ordering::Relaxed);
+            for part in in_parts(event) {
+                // A queue that is closed belongs to a connection whose end is about to be heard.
+                let _ = standing.outgoing.send(part);
+            }
         }
     }
 
@@ -155,6 +188,14 @@ impl MasterLink {
     }
 }
 
+/// What a guest's message takes in the queue; nothing, if it is something else.
+fn message_bytes(event: &v1::AgentEvent) -> usize {
+    match &event.event {
+        Some(v1::agent_event::Event::Message(message)) => MESSAGE_BYTES + message.data.len(),
+        _ => 0,
+    }
+}
+
 /// Why a conversation ended.
 #[derive(Debug, Error)]
 enum LinkError {
@@ -168,13 +209,12 @@ enum LinkError {
 async fn converse(
     address: MasterAddress,
     connection: u64,
-    queue: mpsc::UnboundedReceiver<v1::AgentEvent>,
+    frames: impl Stream<Item = v1::AgentEvents> + Send + 'static,
     events: &mpsc::UnboundedSender<Event>,
 ) -> Result<(), LinkError> {
     let channel = address.0.connect().await.map_err(LinkError::Connect)?;
     // A driver that no longer listens is about to end.
     let _ = events.send(Event::MasterConnected { connection });
-    let frames = Frames::new(queue, |events| v1::AgentEvents { events });
     let mut commands = AgentServiceClient::new(channel)
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(MAX_FRAME_BYTES)

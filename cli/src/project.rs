@@ -202,6 +202,10 @@ pub(crate) fn read_layout(folder: &Path) -> Result<Packed, Failure> {
 mod tests {
     use super::*;
 
+    /// `(module (func (export "_start")))`
+    const COMMAND: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\
+        \x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
+
     fn project(manifest: &str) -> (tempfile::TempDir, Project) {
         let folder = tempfile::tempdir().expect("a folder");
         let write = |name: &str, content: &[u8]| {
@@ -210,7 +214,7 @@ mod tests {
             fs::write(path, content).expect("written");
         };
         write(FILE_NAME, manifest.as_bytes());
-        write("out/a.wasm", b"\0asm\x01\0\0\0");
+        write("out/a.wasm", COMMAND);
         write("static/a.txt", b"a");
         write("static/deep/b.txt", b"b");
         write(".git/c.txt", b"c");

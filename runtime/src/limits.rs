@@ -75,7 +75,11 @@ impl MemoryAccount {
     /// it needs to start it has already. None if there is not so much left.
     pub(crate) fn of_instance(ledger: Arc<Ledger>, minimum: u64, cap: u64) -> Option<Self> {
         let held = FIXED_BYTES.saturating_add(minimum);
-        (held <= cap && ledger.take(held)).then_some(Self {
+        // An account that is dropped gives back what it holds: none is made before it is paid for.
+        if held > cap || !ledger.take(held) {
+            return None;
+        }
+        Some(Self {
             ledger,
             held,
             prepaid: minimum,

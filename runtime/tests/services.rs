@@ -260,7 +260,8 @@ fn half_an_answer_is_not_taken_for_a_whole_one() {
     let bench = Bench::new();
     let served = faults(&bench, |_| {});
     let answer = served.get("/half");
-    assert_eq!(answer.status, 200);
+    // It may break off before its head has left.
+    assert!(matches!(answer.status, 0 | 200), "{}", answer.status);
     assert!(!answer.is_whole, "{}", answer.body);
     served.wait_for_log("GET /half: ");
 }

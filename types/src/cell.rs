@@ -84,7 +84,7 @@ pub enum CellCommand {
         /// The task.
         key: TaskKey,
         /// The newest safe status' number.
-        sequence: u32,
+        sequence: u64,
     },
     /// Let a sandbox use so much CPU from now on, whatever its task accepted.
     Throttle {
@@ -120,7 +120,7 @@ pub enum CellEvent {
         /// The task.
         key: TaskKey,
         /// Numbers the statuses of one task from 1.
-        sequence: u32,
+        sequence: u64,
         /// The status.
         status: TaskStatus,
     },

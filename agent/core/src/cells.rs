@@ -339,7 +339,7 @@ impl Agent {
     fn turn_away(&self, id: CellId, report: SandboxReport, out: &mut Decisions) {
         let key = report.key;
         let command = if report.state.is_terminal() {
-            let sequence = u32::MAX;
+            let sequence = u64::MAX;
             CellCommand::Acknowledge { key, sequence }
         } else {
             let grace = Duration::ZERO;
@@ -353,7 +353,7 @@ impl Agent {
         now: Time,
         id: CellId,
         key: TaskKey,
-        sequence: u32,
+        sequence: u64,
         mut status: TaskStatus,
         out: &mut Decisions,
     ) {

@@ -123,7 +123,7 @@ pub struct TaskRecord {
     pub latest: TaskState,
     /// The newest of the cell's statuses that was taken.
     #[serde(default)]
-    pub cell_sequence: u32,
+    pub cell_sequence: u64,
     /// Statuses that were not acknowledged, the oldest first.
     #[serde(default)]
     pub pending: Vec<TaskStatus>,

@@ -29,7 +29,7 @@ struct InFlight {
     sequence: u64,
     cells: Vec<CellId>,
     /// Handle, serial number, and the cell's newest status as written.
-    tasks: Vec<(TaskHandle, u64, u32)>,
+    tasks: Vec<(TaskHandle, u64, u64)>,
 }
 
 impl Journal {
@@ -105,7 +105,7 @@ impl Agent {
         }
     }
 
-    fn take_tasks(&mut self, changes: &mut Vec<Change>) -> Vec<(TaskHandle, u64, u32)> {
+    fn take_tasks(&mut self, changes: &mut Vec<Change>) -> Vec<(TaskHandle, u64, u64)> {
         let mut taken = Vec::with_capacity(self.journal.tasks.len());
         for (handle, serial) in std::mem::take(&mut self.journal.tasks) {
             let Some(task) = self.tasks.same(handle, serial) else {
@@ -159,7 +159,7 @@ impl Agent {
         &mut self,
         handle: TaskHandle,
         serial: u64,
-        sequence: u32,
+        sequence: u64,
         out: &mut Decisions,
     ) {
         let Some(task) = self.tasks.same(handle, serial) else {

@@ -229,6 +229,8 @@ impl Agent {
         let mut task = self.tasks.remove(handle);
         self.deadlines
             .set(&mut task.repeat_at, None, Timer::Repeat(handle));
+        self.deadlines
+            .set(&mut task.ready_by, None, Timer::Registration(handle));
         if task.recorded {
             self.journal.delete(RecordKey::Task(task.key.clone()));
         }

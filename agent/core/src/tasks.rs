@@ -72,8 +72,8 @@ pub(crate) struct Task {
     /// The thousandths of a core that it may use for now, if not all that it accepted.
     pub(crate) throttle: Option<u64>,
     /// The newest of the cell's statuses that was taken, that is durable, that was acknowledged.
-    pub(crate) cell_sequence: u32,
-    pub(crate) safe_sequence: u32,
+    pub(crate) cell_sequence: u64,
+    pub(crate) safe_sequence: u64,
     /// Whether the task changed since the last checkpoint was taken.
     pub(crate) dirty: bool,
     /// Whether the task is in a checkpoint.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nesos_runtime::{Exit, GuestEvent, PostError};
 use nesos_types::ids::{TaskId, TaskKey};
 use nesos_types::task::{SharedTask, TaskInfo, TaskReason, TaskState, end_in_executor};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::launcher::{Guest, Kill, Launcher};
@@ -17,6 +18,22 @@ use super::sandboxes::Sandboxes;
 
 /// What an executor may take beyond a killed task's grace to say that the task has ended.
 const REPORT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A grace is cut to this: no clock reaches further than it can.
+const MAX_GRACE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The end of a run that does not end a task that was killed; dropped when it does.
+#[derive(Debug)]
+pub(super) struct Force {
+    /// When.
+    pub(super) at: Instant,
+    _wait: AbortOnDropHandle<()>,
+}
+
+/// When a run is ended that does not obey this kill of one of its tasks.
+pub(super) fn force_at(kill: &Kill) -> Instant {
+    Instant::now() + kill.grace.min(MAX_GRACE) + REPORT_PATIENCE
+}
 
 /// CPU in thousandths of a core and memory in bytes.
 type Share = (u64, u64);
@@ -111,13 +128,14 @@ impl<L: Launcher> Sandboxes<L> {
         }
     }
 
-    /// Asks a run to end one of its tasks. The handle ends the run if that takes too long.
+    /// Asks a run to end one of its tasks, and ends the run if that takes too long.
     pub(super) fn kill_in_run(
         self: &Arc<Self>,
         key: &TaskKey,
         run: &TaskKey,
         kill: &Kill,
-    ) -> AbortOnDropHandle<()> {
+        at: Instant,
+    ) -> Force {
         if let Some(entry) = self.runs.get(run) {
             let task = key.task.clone();
             let grace = kill.grace;
@@ -125,11 +143,12 @@ impl<L: Launcher> Sandboxes<L> {
             let _ = entry.post(GuestEvent::Kill { task, grace });
         }
         let sandboxes = self.clone();
-        let (run, patience) = (run.clone(), kill.grace.saturating_add(REPORT_PATIENCE));
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(patience).await;
+        let run = run.clone();
+        let wait = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
             sandboxes.end_run(&run);
-        }))
+        }));
+        Force { at, _wait: wait }
     }
 
     fn end_run(&self, run: &TaskKey) {

@@ -9,10 +9,10 @@ use nesos_types::task::{SharedTask, TaskState, TaskStatus};
 pub(super) struct Ledger {
     task: SharedTask,
     state: TaskState,
-    newest: u32,
-    acknowledged: u32,
+    newest: u64,
+    acknowledged: u64,
     has_run: bool,
-    unacknowledged: Vec<(u32, TaskStatus)>,
+    unacknowledged: Vec<(u64, TaskStatus)>,
 }
 
 impl Ledger {
@@ -49,7 +49,7 @@ impl Ledger {
     }
 
     /// How many statuses were made since the last one that is known to be safe.
-    pub(super) fn unacknowledged(&self) -> u32 {
+    pub(super) fn unacknowledged(&self) -> u64 {
         self.newest - self.acknowledged
     }
 
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// Forgets the statuses up to this one.
-    pub(super) fn acknowledge(&mut self, sequence: u32) {
+    pub(super) fn acknowledge(&mut self, sequence: u64) {
         self.acknowledged = self.acknowledged.max(sequence.min(self.newest));
         self.unacknowledged.retain(|(number, _)| *number > sequence);
     }

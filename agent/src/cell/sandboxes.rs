@@ -20,7 +20,7 @@ use tokio::sync::futures::Notified;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::directory;
-use super::executors::{Run, run_of};
+use super::executors::{Force, Run, force_at, run_of};
 use super::launcher::{Guest, GuestIo, Kill, Launcher, spec};
 use super::ledger::Ledger;
 use super::measuring::Measuring;
@@ -82,7 +82,7 @@ enum Stage<G> {
     /// In this run of an executor, which is ended if it does not obey a kill.
     InExecutor {
         run: TaskKey,
-        _force: Option<AbortOnDropHandle<()>>,
+        force: Option<Force>,
     },
     /// Over; the ledger says how.
     Ended,
@@ -194,7 +194,7 @@ impl<L: Launcher> Sandboxes<L> {
         let run = run_of(key, &task).unwrap_or_else(|| key.clone());
         let stage = Stage::InExecutor {
             run: run.clone(),
-            _force: None,
+            force: None,
         };
         drop(slot.insert(Entry::new(ledger, stage)));
         self.give_to_run(key, &run, task);
@@ -313,10 +313,11 @@ impl<L: Launcher> Sandboxes<L> {
                 );
                 self.report(key, status);
             }
-            Stage::InExecutor { run, .. } => {
-                let run = run.clone();
-                let force = Some(self.kill_in_run(key, &run, &kill));
-                entry.stage = Stage::InExecutor { run, _force: force };
+            Stage::InExecutor { run, force } => {
+                let by = force_at(&kill);
+                if force.as_ref().is_none_or(|force| by < force.at) {
+                    *force = Some(self.kill_in_run(key, run, &kill, by));
+                }
             }
             Stage::Ended => {}
         }
@@ -347,7 +348,7 @@ impl<L: Launcher> Sandboxes<L> {
         self.outbox.send(&CellEvent::Usage { at, samples });
     }
 
-    fn on_acknowledge(&self, key: &TaskKey, sequence: u32) {
+    fn on_acknowledge(&self, key: &TaskKey, sequence: u64) {
         let Slot::Occupied(mut entry) = self.table.entry(key.clone()) else {
             return;
         };

@@ -192,7 +192,7 @@ fn kill(task: &str) -> CellCommand {
     }
 }
 
-fn acknowledge(task: &str, sequence: u32) -> CellCommand {
+fn acknowledge(task: &str, sequence: u64) -> CellCommand {
     CellCommand::Acknowledge {
         key: key(task),
         sequence,

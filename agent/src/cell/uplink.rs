@@ -26,7 +26,7 @@ use super::sandboxes::Sandboxes;
 
 /// How many statuses of one task may be on their way to the agent, which takes what has come every 20 ms or so:
 /// a task that says more than some thousand a second is told to wait.
-const MAX_UNACKNOWLEDGED: u32 = 64;
+const MAX_UNACKNOWLEDGED: u64 = 64;
 
 /// The uplink of one guest.
 pub(super) struct GuestUplink<L: Launcher> {
@@ -115,8 +115,14 @@ pub(super) struct Wants {
 }
 
 impl Wants {
+    /// Guests that are over wait no more, nor those whose children are killed before they start.
+    fn forget_the_ended(&self) {
+        self.open.retain(|_, want| !want.ready.is_closed());
+    }
+
     /// What is still to be answered, to be asked anew on a new connection.
     pub(super) fn repeat(&self) -> Vec<CellEvent> {
+        self.forget_the_ended();
         let open = self.open.iter();
         open.map(|want| want.event(*want.key())).collect()
     }
@@ -196,6 +202,7 @@ impl<L: Launcher> Sandboxes<L> {
     fn want_bundle(&self, want: Want) {
         let request = self.wants.asked.fetch_add(1, Ordering::Relaxed);
         let event = want.event(request);
+        self.wants.forget_the_ended();
         self.wants.open.insert(request, want);
         // Without an agent it is asked when there is one.
         self.outbox.send(&event);

@@ -13,9 +13,8 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 use tracing::warn;
 
-use super::Open;
+use super::{Open, Shared};
 use crate::frames::Frames;
-use crate::task_io::TaskPlaces;
 use crate::unix_socket;
 
 /// How much output of one task, and of all together, may be on its way.
@@ -72,8 +71,7 @@ impl Conversation {
     pub(super) async fn listen(
         mut self,
         cell: CellId,
-        places: &TaskPlaces,
-        driver: &mpsc::UnboundedSender<Event>,
+        shared: &Shared,
     ) -> String {
         loop {
             let frame = match self.events.message().await {
@@ -89,9 +87,10 @@ impl Conversation {
                         continue;
                     }
                 };
-                places.heard(cell, &event);
+                shared.places.heard(cell, &event);
+                shared.backlog.enter(&event).await;
                 // A driver that no longer listens is about to end.
-                let _ = driver.send(Event::CellEvent { cell, event });
+                let _ = shared.events.send(Event::CellEvent { cell, event });
             }
         }
     }

@@ -105,7 +105,7 @@ impl Supervisor {
         self.connection.set(Some(conversation.near_end()));
         let cell = self.cell;
         let message = tokio::select! {
-            message = conversation.listen(cell, &self.shared.places, &self.shared.events) => message,
+            message = conversation.listen(cell, &self.shared) => message,
             () = discarded(&mut self.orders) => {
                 self.connection.set(None);
                 return Err(Over::Discarded);

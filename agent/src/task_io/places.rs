@@ -107,7 +107,9 @@ impl TaskPlaces {
                     }
                 }
             }
-            CellEvent::Update { key, status, .. } if status.state.is_terminal() => self.end(key),
+            CellEvent::Update { key, status, .. } if status.state.is_terminal() => {
+                self.end_in(cell, key);
+            }
             CellEvent::Update { .. }
             | CellEvent::Usage { .. }
             | CellEvent::Message { .. }
@@ -124,6 +126,14 @@ impl TaskPlaces {
             .map(|place| place.key().clone())
             .collect();
         for key in &lost {
+            self.end_in(cell, key);
+        }
+    }
+
+    /// The task has ended in this cell; if it is in another by now, that is news of an earlier one.
+    fn end_in(&self, cell: CellId, key: &TaskKey) {
+        let is_here = self.tasks.get(key).is_some_and(|place| place.cell == cell);
+        if is_here {
             self.end(key);
         }
     }
@@ -294,6 +304,15 @@ mod tests {
         assert!(over.is_cancelled());
         assert_eq!(places.holder(&launch.key), Holder::Ended);
         assert_eq!(places.output(&launch.key), Output::Silent);
+    }
+
+    #[test]
+    fn an_earlier_cell_does_not_end_a_task() {
+        let places = TaskPlaces::new(PathBuf::from("/nowhere"));
+        let launch = launch("a", Path::new("/nowhere/a"));
+        places.launched(CellId(4), &launch);
+        end(&places, &launch.key);
+        assert_eq!(places.holder(&launch.key), Holder::Cell(CellId(4)));
     }
 
     #[test]

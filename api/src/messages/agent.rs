@@ -175,6 +175,8 @@ impl TryFrom<v1::AgentEvent> for AgentEvent {
                 let (key, data) = self::message(message)?;
                 Self::Message { key, data }
             }
+            // Whoever hears it puts it together before.
+            Event::Brought(_) => return Err(WireError::UnknownMessage("BroughtTasks")),
             Event::Pong(v1::Pong {}) => Self::Pong,
             Event::Unregister(v1::Unregister {}) => Self::Unregister,
         })

@@ -443,9 +443,7 @@ mod tests {
         let run = parse(&["--port", "8080", "x.wasm"]).expect("parses");
         assert_eq!(run.service(), Some(Service::at(8080)));
         assert!(
-            run.resources(None)
-                .to_string()
-                .contains("ports [8080-8080]"),
+            run.resources(None).to_string().contains("ports [8080]"),
             "{}",
             run.resources(None)
         );

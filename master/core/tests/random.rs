@@ -2,6 +2,7 @@
 //! invariants hold after each event, no agent is promised twice, and no limit is exceeded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_master_core::{
@@ -10,6 +11,7 @@ use nesos_master_core::{
 };
 use nesos_types::agent::AgentInfo;
 use nesos_types::bundle::Digest;
+use nesos_types::executor::ExecutorInfo;
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
 use nesos_types::ids::{AgentId, FrameworkId, TaskId, UpdateId};
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
@@ -17,7 +19,9 @@ use nesos_types::offer::{Demand, Filters, Offer, Operation};
 use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::{Amounts, Resources, Scalar};
 use nesos_types::role::{Role, RoleChange, Weight};
-use nesos_types::task::{SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus};
+use nesos_types::task::{
+    SharedTask, StatusSource, TaskInfo, TaskReason, TaskState, TaskStatus, Work,
+};
 use nesos_types::time::Time;
 use proptest::prelude::*;
 
@@ -35,7 +39,7 @@ enum Step {
     /// The agent that came last comes back, as large as it says now.
     Return(u64),
     Break(usize),
-    Accept(usize, usize, Vec<u64>, u64),
+    Accept(usize, usize, Vec<u64>, u64, Manner),
     Decline(usize, usize, u64),
     Request(usize, Vec<(usize, u64, u32)>),
     Revive(usize),
@@ -55,6 +59,37 @@ enum Step {
     Pass(u64),
 }
 
+/// How tasks are launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Alone,
+    InExecutor,
+    Together,
+    TogetherInExecutor,
+}
+
+impl Manner {
+    fn is_in_executor(self) -> bool {
+        matches!(self, Self::InExecutor | Self::TogetherInExecutor)
+    }
+
+    fn operation(self, tasks: Vec<SharedTask>) -> Operation {
+        match self {
+            Self::Alone | Self::InExecutor => Operation::Launch(tasks),
+            Self::Together | Self::TogetherInExecutor => Operation::LaunchGroup(tasks),
+        }
+    }
+}
+
+fn manner() -> impl Strategy<Value = Manner> {
+    prop_oneof![
+        3 => Just(Manner::Alone),
+        2 => Just(Manner::InExecutor),
+        1 => Just(Manner::Together),
+        1 => Just(Manner::TogetherInExecutor),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let framework = 0..FRAMEWORKS;
     let agent = 0..AGENTS;
@@ -68,8 +103,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (agent.clone(), 1..6u64).prop_map(|(a, c)| Step::Register(a, c)),
         1 => (1..6u64).prop_map(Step::Return),
         1 => agent.clone().prop_map(Step::Break),
-        6 => (framework.clone(), any::<usize>(), prop::collection::vec(1..4u64, 0..3), 0..8u64)
-            .prop_map(|(f, o, t, r)| Step::Accept(f, o, t, r)),
+        6 => (framework.clone(), any::<usize>(), prop::collection::vec(1..4u64, 0..3), 0..8u64, manner())
+            .prop_map(|(f, o, t, r, m)| Step::Accept(f, o, t, r, m)),
         3 => (framework.clone(), any::<usize>(), 0..8u64)
             .prop_map(|(f, o, r)| Step::Decline(f, o, r)),
         2 => (framework.clone(), prop::collection::vec((0..ROLES.len(), 1..4u64, 0..3u32), 0..3))
@@ -92,6 +127,16 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn role(at: usize) -> Role {
     ROLES[at].parse().expect("a role")
+}
+
+/// An executor of half a CPU, the same for all.
+fn executor() -> Arc<ExecutorInfo> {
+    let id = "x".parse().expect("an executor id");
+    Arc::new(ExecutorInfo::new(
+        id,
+        Digest([1; 32]),
+        Resources::new(500, 1 << 20),
+    ))
 }
 
 fn cpus(count: u64) -> Resources {
@@ -263,19 +308,41 @@ impl World {
         self.hear(Event::AgentSaid(connection, register));
     }
 
-    fn accept(&mut self, framework: usize, offer: &Offer, sizes: &[u64], refuse: u64) {
+    fn accept(
+        &mut self,
+        framework: usize,
+        offer: &Offer,
+        sizes: &[u64],
+        refuse: u64,
+        manner: Manner,
+    ) {
         let mut left = offer.resources.clone();
+        let executor = manner.is_in_executor().then(executor);
+        if let Some(executor) = &executor {
+            left = left.checked_sub(&executor.resources).unwrap_or(left);
+        }
         let tasks = sizes.iter().map(|size| {
             let id = format!("t{}", self.number()).parse().expect("an id");
             // What is reserved, all volumes and all that is revocable go to the first that may use them.
             let special = left.only_parts();
             let special = special.with_parts_if(|claim| claim.volume.is_some() || claim.revocable);
             let chosen = left.choose(&cpus(*size)).unwrap_or_else(|| cpus(*size));
-            let resources = chosen.checked_add(&special).unwrap_or(chosen);
+            let resources = match &executor {
+                // It has no place for what is special.
+                Some(_) => chosen,
+                None => chosen.checked_add(&special).unwrap_or(chosen),
+            };
             left = left.checked_sub(&resources).unwrap_or(left.clone());
-            SharedTask::new(TaskInfo::new(id, Digest([0; 32]), resources))
+            let mut task = TaskInfo::new(id, Digest([0; 32]), resources);
+            if let Some(executor) = executor.clone() {
+                task.work = Work::InExecutor {
+                    executor,
+                    run: None,
+                };
+            }
+            SharedTask::new(task)
         });
-        let operations = vec![Operation::Launch(tasks.collect())];
+        let operations = vec![manner.operation(tasks.collect())];
         self.operate(framework, offer, operations, refuse);
     }
 
@@ -431,9 +498,9 @@ impl World {
                     self.hear(Event::AgentDisconnected(connection));
                 }
             }
-            Step::Accept(framework, which, sizes, refuse) => {
+            Step::Accept(framework, which, sizes, refuse, manner) => {
                 if let Some(offer) = self.offer(framework, which) {
-                    self.accept(framework, &offer, &sizes, refuse);
+                    self.accept(framework, &offer, &sizes, refuse, manner);
                 }
             }
             Step::Reserve(framework, which, size, with_volume) => {
@@ -511,10 +578,10 @@ impl World {
 
 /// How much of one kind a role and those below it hold, and what is reserved for them.
 fn consumed(snapshot: &Snapshot, role: &Role, kind: &Scalar) -> u64 {
-    let tasks = snapshot
-        .frameworks
-        .iter()
-        .flat_map(|framework| &framework.tasks);
+    let frameworks = &snapshot.frameworks;
+    let tasks = frameworks.iter().flat_map(|framework| &framework.tasks);
+    let executors = frameworks.iter().flat_map(|framework| &framework.executors);
+    let tasks = tasks.chain(executors.map(|executor| &executor.run));
     let live = tasks.filter(|task| !task.state.is_terminal());
     let by_tasks = live.map(|task| (&task.role, &task.info.resources));
     let by_offers = snapshot.offers.iter();

@@ -1,10 +1,11 @@
 //! The agents' door.
 
-use nesos_api::v1;
+use nesos_api::{WireError, v1};
 use nesos_api::v1::agent_service_server::AgentService;
 use nesos_master_core::ConnectionId;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal};
 use nesos_types::task::SharedTask;
+use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::conversation::{Inward, Speaker, converse};
@@ -34,13 +35,55 @@ impl AgentService for AgentDoor {
     }
 }
 
+/// How much an agent may bring with it that registers.
+const MAX_BROUGHT_BYTES: usize = 256 << 20;
+
+/// Tasks of a registration that is yet to come.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    tasks: Vec<v1::AgentTask>,
+    bytes: usize,
+}
+
+impl Brought {
+    fn add(&mut self, part: &mut v1::BroughtTasks) -> Result<(), WireError> {
+        self.bytes += part.encoded_len();
+        if self.bytes > MAX_BROUGHT_BYTES {
+            return Err(WireError::Invalid {
+                field: "tasks",
+                why: format!("they are more than {} MiB", MAX_BROUGHT_BYTES >> 20),
+            });
+        }
+        self.tasks.append(&mut part.tasks);
+        Ok(())
+    }
+}
+
 impl Inward for AgentEvent {
     type Reply = AgentCommand;
     type Wire = v1::AgentEvent;
     type Frame = v1::AgentEvents;
+    type Parts = Brought;
 
     fn messages(frame: v1::AgentEvents) -> Vec<v1::AgentEvent> {
         frame.events
+    }
+
+    fn assemble(
+        brought: &mut Brought,
+        mut wire: v1::AgentEvent,
+    ) -> Result<Option<v1::AgentEvent>, WireError> {
+        use v1::agent_event::Event;
+        match &mut wire.event {
+            Some(Event::Brought(part)) => brought.add(part).map(|()| None),
+            Some(Event::Register(register)) => {
+                let last = std::mem::take(&mut register.tasks);
+                register.tasks = std::mem::take(brought).tasks;
+                register.tasks.extend(last);
+                Ok(Some(wire))
+            }
+            _ => Ok(Some(wire)),
+        }
     }
 
     fn name(wire: &v1::AgentEvent) -> &'static str {
@@ -52,6 +95,7 @@ impl Inward for AgentEvent {
             Some(Event::Bundles(_)) => "Bundles",
             Some(Event::Slack(_)) => "Slack",
             Some(Event::Message(_)) => "Message",
+            Some(Event::Brought(_)) => "BroughtTasks",
             Some(Event::Pong(_)) => "Pong",
             Some(Event::Unregister(_)) => "Unregister",
         }
@@ -140,6 +184,49 @@ mod tests {
             SharedTask::new(task)
         });
         tasks.collect()
+    }
+
+    #[test]
+    fn what_an_agent_brings_is_put_together() {
+        use v1::agent_event::Event;
+        let task = |role: &str| v1::AgentTask {
+            role: role.to_owned(),
+            ..Default::default()
+        };
+        let mut brought = Brought::default();
+        let mut assemble = |event| {
+            let wire = v1::AgentEvent { event: Some(event) };
+            AgentEvent::assemble(&mut brought, wire).expect("small")
+        };
+        for role in ["a", "b"] {
+            let tasks = vec![task(role)];
+            assert_eq!(assemble(Event::Brought(v1::BroughtTasks { tasks })), None);
+        }
+        let register = |tasks| {
+            Event::Register(v1::Register {
+                tasks,
+                ..Default::default()
+            })
+        };
+        let whole = assemble(register(vec![task("c")])).and_then(|wire| wire.event);
+        let all = vec![task("a"), task("b"), task("c")];
+        assert_eq!(whole, Some(register(all)));
+        let next = assemble(register(Vec::new())).and_then(|wire| wire.event);
+        assert_eq!(next, Some(register(Vec::new())), "nothing is left of it");
+    }
+
+    #[test]
+    fn an_agent_cannot_bring_more_than_the_master_holds() {
+        let mut brought = Brought {
+            bytes: MAX_BROUGHT_BYTES,
+            ..Brought::default()
+        };
+        let tasks = vec![v1::AgentTask {
+            role: "a".to_owned(),
+            ..Default::default()
+        }];
+        let error = brought.add(&mut v1::BroughtTasks { tasks }).unwrap_err();
+        assert!(error.to_string().contains("256 MiB"), "{error}");
     }
 
     #[test]

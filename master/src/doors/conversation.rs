@@ -28,8 +28,16 @@ pub(crate) trait Inward: Sized + Send + 'static {
     /// A frame of it.
     type Frame: Send + 'static;
 
+    /// What is kept of messages that are parts of a later one.
+    type Parts: Default + Send;
+
     /// The messages of a frame.
     fn messages(frame: Self::Frame) -> Vec<Self::Wire>;
+    /// Puts a message together that comes in parts: none until it is whole.
+    fn assemble(
+        parts: &mut Self::Parts,
+        wire: Self::Wire,
+    ) -> Result<Option<Self::Wire>, WireError>;
     /// The name of a message, for answers about it.
     fn name(wire: &Self::Wire) -> &'static str;
     /// Whether a conversation may begin with this message.
@@ -55,6 +63,7 @@ pub(crate) fn converse<I: Inward>(
         driver,
         outbox,
         opened: false,
+        parts: I::Parts::default(),
     };
     tokio::spawn(listener.listen(frames));
     Speaker {
@@ -71,6 +80,7 @@ struct Listener<I: Inward> {
     outbox: Outbox<I::Reply>,
     /// Whether the driver knows of the connection.
     opened: bool,
+    parts: I::Parts,
 }
 
 impl<I: Inward> Listener<I> {
@@ -116,6 +126,14 @@ impl<I: Inward> Listener<I> {
         let mut messages = Vec::with_capacity(wires.len());
         for wire in wires {
             let name = I::name(&wire);
+            let wire = match I::assemble(&mut self.parts, wire) {
+                Ok(Some(wire)) => wire,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.refuse(error.into_refusal(name));
+                    return Ok(false);
+                }
+            };
             if !self.opened && messages.is_empty() && !I::opens(&wire) {
                 self.refuse(Refusal::NotSubscribed);
                 return Ok(false);

@@ -1,6 +1,6 @@
 //! The schedulers' door.
 
-use nesos_api::v1;
+use nesos_api::{WireError, v1};
 use nesos_api::v1::scheduler_service_server::SchedulerService;
 use nesos_master_core::ConnectionId;
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
@@ -37,9 +37,17 @@ impl Inward for SchedulerCall {
     type Reply = SchedulerEvent;
     type Wire = v1::SchedulerCall;
     type Frame = v1::SchedulerCalls;
+    type Parts = ();
 
     fn messages(frame: v1::SchedulerCalls) -> Vec<v1::SchedulerCall> {
         frame.calls
+    }
+
+    fn assemble(
+        (): &mut (),
+        wire: v1::SchedulerCall,
+    ) -> Result<Option<v1::SchedulerCall>, WireError> {
+        Ok(Some(wire))
     }
 
     fn name(wire: &v1::SchedulerCall) -> &'static str {

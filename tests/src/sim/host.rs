@@ -54,10 +54,10 @@ struct Sandbox {
     task: SharedTask,
     since: Time,
     state: TaskState,
-    sequence: u32,
+    sequence: u64,
     run: u64,
     /// What the agent has not acknowledged, oldest first.
-    owed: Vec<(u32, TaskStatus)>,
+    owed: Vec<(u64, TaskStatus)>,
 }
 
 /// A cell's process.
@@ -345,7 +345,7 @@ impl Host {
     }
 
     /// The agent has statuses safe: a sandbox whose end is among them is forgotten.
-    pub(crate) fn acknowledged(&mut self, cell: CellId, key: &TaskKey, sequence: u32) {
+    pub(crate) fn acknowledged(&mut self, cell: CellId, key: &TaskKey, sequence: u64) {
         let Some(process) = self.cells.get_mut(&cell) else {
             return;
         };

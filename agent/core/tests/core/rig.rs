@@ -78,7 +78,7 @@ pub(crate) struct Rig {
     connection: u64,
     /// The update id of the last status sent of each task.
     pub(crate) in_flight: BTreeMap<TaskKey, UpdateId>,
-    sequences: BTreeMap<TaskKey, u32>,
+    sequences: BTreeMap<TaskKey, u64>,
 }
 
 impl Rig {
@@ -333,7 +333,7 @@ impl Rig {
         &mut self,
         cell: u32,
         id: &str,
-        sequence: u32,
+        sequence: u64,
         state: TaskState,
         reason: Option<TaskReason>,
     ) -> String {
