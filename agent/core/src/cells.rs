@@ -338,6 +338,9 @@ impl Agent {
     /// The cell has a task that is over as far as the agent is concerned.
     fn turn_away(&self, id: CellId, report: SandboxReport, out: &mut Decisions) {
         let key = report.key;
+        if report.state.is_terminal() && self.journal.owes(&key) {
+            return;
+        }
         let command = if report.state.is_terminal() {
             let sequence = u64::MAX;
             CellCommand::Acknowledge { key, sequence }
@@ -359,7 +362,9 @@ impl Agent {
     ) {
         status.data.truncate(MAX_STATUS_BYTES);
         let Some(handle) = self.tasks.find(&key) else {
-            self.send_cell(id, CellCommand::Acknowledge { key, sequence }, out);
+            if !self.journal.owes(&key) {
+                self.send_cell(id, CellCommand::Acknowledge { key, sequence }, out);
+            }
             return;
         };
         let task = &mut self.tasks[handle];
@@ -407,9 +412,8 @@ impl Agent {
 
     /// Whether the cell holds statuses that it would repeat.
     fn owes(&self, id: CellId) -> bool {
-        self.tasks
-            .iter()
-            .any(|(_, task)| task.cell == Some(id) && task.cell_sequence > task.safe_sequence)
+        let owes = |task: &Task| task.cell == Some(id) && task.cell_sequence > task.safe_sequence;
+        self.tasks.iter().any(|(_, task)| owes(task)) || self.journal.owes_to(id)
     }
 
     /// A cell is lost: the tasks in it failed, those that waited for it go elsewhere, or nowhere if

@@ -202,6 +202,7 @@ impl Agent {
         let (key, info) = (task.key.clone(), task.info.clone());
         self.stats.tasks_launched += 1;
         self.touch(handle);
+        self.settle_former(&key, out);
         if let Some(cell) = cell {
             self.send_cell(cell, CellCommand::Assign { key, task: info }, out);
         }

@@ -1,8 +1,9 @@
 //! What has changed since the last checkpoint was taken, and what is on its way to the disk.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nesos_types::cell::CellCommand;
+use nesos_types::ids::TaskKey;
 use nesos_types::time::Time;
 
 use crate::agent::Agent;
@@ -20,8 +21,13 @@ pub(crate) struct Journal {
     /// Tasks by handle and serial number: one that is gone by the time of the checkpoint is skipped.
     tasks: Vec<(TaskHandle, u64)>,
     deleted: BTreeSet<RecordKey>,
+    owed: Owed,
     in_flight: VecDeque<InFlight>,
 }
+
+/// The newest statuses of tasks that are over and whose records are not deleted yet. Their cells keep them so long:
+/// an agent that starts again from such a record finds out how the task ended, in place of losing or repeating it.
+type Owed = BTreeMap<TaskKey, (CellId, u64)>;
 
 /// A checkpoint that is being written.
 #[derive(Debug)]
@@ -30,6 +36,7 @@ struct InFlight {
     cells: Vec<CellId>,
     /// Handle, serial number, and the cell's newest status as written.
     tasks: Vec<(TaskHandle, u64, u64)>,
+    owed: Owed,
 }
 
 impl Journal {
@@ -45,11 +52,40 @@ impl Journal {
         self.deleted.insert(key);
     }
 
+    /// A cell is to forget this status once the record of its task is deleted.
+    pub(crate) fn owe(&mut self, key: TaskKey, cell: CellId, sequence: u64) {
+        self.owed.insert(key, (cell, sequence));
+    }
+
+    fn all_owed(&self) -> impl Iterator<Item = &Owed> {
+        let in_flight = self.in_flight.iter().map(|group| &group.owed);
+        in_flight.chain([&self.owed])
+    }
+
+    /// Whether a cell is to keep what it has to say of a task that is over.
+    pub(crate) fn owes(&self, key: &TaskKey) -> bool {
+        self.all_owed().any(|owed| owed.contains_key(key))
+    }
+
+    /// Whether this cell is to keep what it has to say of any task that is over.
+    pub(crate) fn owes_to(&self, id: CellId) -> bool {
+        let mut all = self.all_owed().flat_map(BTreeMap::values);
+        all.any(|(cell, _)| *cell == id)
+    }
+
+    /// What was owed for a task, which is so no more.
+    fn settle(&mut self, key: &TaskKey) -> Option<(CellId, u64)> {
+        let in_flight = self.in_flight.iter_mut().map(|group| &mut group.owed);
+        let mut all = in_flight.chain([&mut self.owed]);
+        all.find_map(|owed| owed.remove(key))
+    }
+
     /// Forgets every change but these deletions: the agent is over.
     pub(crate) fn delete_all(&mut self, keys: impl IntoIterator<Item = RecordKey>) {
         self.agent = false;
         self.cells.clear();
         self.tasks.clear();
+        self.owed.clear();
         self.deleted.extend(keys);
     }
 
@@ -90,6 +126,7 @@ impl Agent {
             sequence,
             cells,
             tasks,
+            owed: std::mem::take(&mut self.journal.owed),
         });
         self.stats.checkpoints += 1;
         self.stats.records_written += changes.len() as u64;
@@ -151,7 +188,18 @@ impl Agent {
             for (handle, serial, cell_sequence) in group.tasks {
                 self.acknowledge_cell(handle, serial, cell_sequence, out);
             }
+            for (key, (cell, sequence)) in group.owed {
+                self.send_cell(cell, CellCommand::Acknowledge { key, sequence }, out);
+            }
             self.on_cells_recorded(now, &group.cells, out);
+        }
+    }
+
+    /// A task of the same name is about to come to a cell: what it has to say of the former one is worth nothing.
+    pub(crate) fn settle_former(&mut self, key: &TaskKey, out: &mut Decisions) {
+        if let Some((cell, sequence)) = self.journal.settle(key) {
+            let key = key.clone();
+            self.send_cell(cell, CellCommand::Acknowledge { key, sequence }, out);
         }
     }
 

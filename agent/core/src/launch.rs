@@ -301,6 +301,7 @@ impl Agent {
         };
         let key = task.key.clone();
         let info = task.info.clone();
+        self.settle_former(&key, out);
         let mut volumes = self.sandbox_volumes(&info);
         volumes.extend(self.bundles.files(&bundle).cloned());
         let dir = self.sandboxes.assign(&key, cell);

@@ -234,11 +234,14 @@ impl Agent {
         if task.recorded {
             self.journal.delete(RecordKey::Task(task.key.clone()));
         }
-        if let Some(cell) = task.cell
-            && task.cell_sequence > task.safe_sequence
-        {
+        let owed = task.cell_sequence > task.safe_sequence;
+        if let Some(cell) = task.cell.filter(|_| owed) {
             let (key, sequence) = (task.key, task.cell_sequence);
-            self.send_cell(cell, CellCommand::Acknowledge { key, sequence }, out);
+            if task.recorded {
+                self.journal.owe(key, cell, sequence);
+            } else {
+                self.send_cell(cell, CellCommand::Acknowledge { key, sequence }, out);
+            }
         }
     }
 

@@ -31,6 +31,9 @@ pub(crate) enum Purpose {
     Bare,
 }
 
+/// What damaged blobs are below that were put aside.
+const DAMAGED: &str = "damaged";
+
 /// A content-addressed store of blobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Blobs {
@@ -143,6 +146,16 @@ impl Blobs {
         self.objects.delete(&mark_of(digest)).await
     }
 
+    /// Removes what was put aside as damaged before this moment.
+    pub(crate) async fn drop_damaged(&self, before: SystemTime) -> Result<(), BundleStoreError> {
+        for (key, meta) in self.objects.list(DAMAGED).await? {
+            if meta.modified < before {
+                self.objects.delete(&key).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// All blobs.
     pub(crate) async fn list(&self) -> Result<Vec<(Digest, Meta)>, BundleStoreError> {
         self.digests_below("sha256").await
@@ -175,7 +188,7 @@ impl Blobs {
     /// Makes room for a good copy, and keeps the bad one to be looked at.
     async fn put_aside(&self, digest: Digest, found: String) -> BundleStoreError {
         tracing::error!(%digest, found, "a stored blob is damaged; it is put aside");
-        let aside = format!("damaged/{}", digest.hex());
+        let aside = format!("{DAMAGED}/{}", digest.hex());
         if let Err(error) = self.objects.rename(&key(digest), &aside).await {
             return error;
         }

@@ -3,7 +3,8 @@
 //! Kept are manifests that a tag or a live task names, what they name and what is about them; blobs that a
 //! kept manifest or a live task names; and everything that was pushed or used lately. Whoever pushes asks
 //! for each blob or sends it before its manifest, and both counts as use: so nothing vanishes between a
-//! blob and its manifest. Bare blobs are named by nothing but their digest and are kept longer.
+//! blob and its manifest. Bare blobs are named by nothing but their digest and are kept longer; so are damaged ones,
+//! to be looked at.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -50,6 +51,9 @@ impl Registry {
         let found = self.unneeded(live, now).await?;
         if !dry_run {
             self.blobs.staging.drop_abandoned(now);
+            if let Some(before) = now.checked_sub(self.graces().bare) {
+                self.blobs.drop_damaged(before).await?;
+            }
             return self.remove(found, live, now).await;
         }
         Ok(found)

@@ -11,6 +11,7 @@ use nesos_sdk::{
 };
 use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
+use nesos_types::ids::TaskId;
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, TaskInfo, TaskState, TaskStatus};
@@ -118,6 +119,18 @@ impl Framework {
             }
         }
         Ok(())
+    }
+
+    /// Waits until this task has finished well; what is said again of others after a restart is not heeded.
+    pub(crate) async fn finished_well(&mut self, task: &TaskId) -> Result<()> {
+        loop {
+            let status = self.status().await?;
+            if status.task == *task && status.state.is_terminal() {
+                let (state, why) = (status.state, &status.message);
+                ensure!(state == TaskState::Finished, "task {task} is {state}: {why}");
+                return Ok(());
+            }
+        }
     }
 
     /// Ends the framework and all its tasks.

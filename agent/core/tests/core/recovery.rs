@@ -49,6 +49,70 @@ fn a_restart_changes_no_task() {
     .assert_eq(&rig.ready(2));
 }
 
+/// An agent whose task is over for everybody, while the disk says that it runs.
+fn ahead_of_its_disk() -> Rig {
+    let mut rig = Rig::warm(config());
+    rig.launch([task("a")]);
+    rig.status(0, "a", TaskState::Running);
+    rig.commit();
+    rig.ack("a");
+    rig.status(0, "a", TaskState::Finished);
+    assert_eq!(rig.ack("a"), "", "the cell keeps it");
+    assert_eq!(rig.state("a"), None);
+    rig
+}
+
+#[test]
+fn a_cell_keeps_how_a_task_ended_until_its_record_is_deleted() {
+    let mut rig = ahead_of_its_disk();
+    rig.event(Event::CellDisconnected {
+        cell: CellId(0),
+        message: "reset".into(),
+    });
+    assert_eq!(rig.hello(0, &[("a", TaskState::Finished)]), "");
+    let again = rig.repeat_status(0, "a", 2, TaskState::Finished, None);
+    assert_eq!(again, "");
+    expect![[r#"
+        delete task a
+        cell-0 <- acknowledge a up to 2
+    "#]]
+    .assert_eq(&rig.commit());
+    assert_eq!(
+        rig.repeat_status(0, "a", 2, TaskState::Finished, None),
+        "cell-0 <- acknowledge a up to 2\n"
+    );
+}
+
+#[test]
+fn an_agent_that_is_behind_its_cell_is_told_how_its_task_ended() {
+    let former = ahead_of_its_disk();
+    let mut rig = Rig::recover(config(), former.now, former.disk);
+    rig.tick();
+    rig.hello(0, &[("a", TaskState::Finished)]);
+    rig.repeat_status(0, "a", 2, TaskState::Finished, None);
+    rig.connected();
+    expect![[r#"
+        master <- a running, latest finished
+    "#]]
+    .assert_eq(&rig.registered());
+    expect![[r#"
+        master <- a finished, latest finished
+    "#]]
+    .assert_eq(&rig.ack("a"));
+}
+
+#[test]
+fn a_cell_forgets_a_task_before_another_of_its_name_comes() {
+    let mut rig = ahead_of_its_disk();
+    expect![[r#"
+        cell-0 <- acknowledge a up to 2
+        cell-0 <- launch a from /cache/1 in sandboxes/cell-0/fw/1/a
+    "#]]
+    .assert_eq(&rig.launch([task("a")]));
+    let after = rig.commit();
+    assert!(!after.contains("acknowledge"), "{after}");
+}
+
 #[test]
 fn what_the_cell_no_longer_has_is_gone() {
     let former = former();

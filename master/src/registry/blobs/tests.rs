@@ -1,5 +1,7 @@
 //! Blobs are what they promise, on the disk and in a remote store.
 
+use std::time::Duration;
+
 use object_store::memory::InMemory;
 
 use super::*;
@@ -98,6 +100,12 @@ async fn a_damaged_blob_is_never_read_to_its_end_and_healed_by_a_push() {
         }
         upload(&blobs, BYTES, BYTES).await.unwrap();
         assert_eq!(range(&blobs, 0..26).await.unwrap(), BYTES);
+        let aside = async || blobs.objects.list(DAMAGED).await.unwrap().len();
+        blobs.drop_damaged(SystemTime::UNIX_EPOCH).await.unwrap();
+        assert_eq!(aside().await, 1, "it may yet be looked at");
+        let tomorrow = SystemTime::now() + Duration::from_secs(24 * 3600);
+        blobs.drop_damaged(tomorrow).await.unwrap();
+        assert_eq!(aside().await, 0);
     }
 }
 

@@ -75,8 +75,9 @@ async fn timed(
     let mut times = Vec::with_capacity(count);
     for task in tasks(prefix, count, bundle, &resources, &["search", "--when"])? {
         let began = Instant::now();
+        let id = task.id.clone();
         framework.submit(vec![task]);
-        framework.finished(1).await?;
+        framework.finished_well(&id).await?;
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok(times)
