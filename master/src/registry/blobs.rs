@@ -86,15 +86,19 @@ impl Blobs {
 
     /// All of a blob, if it is there.
     pub(crate) async fn read(&self, digest: Digest) -> Result<Option<Bytes>, BundleStoreError> {
-        let Some(blob) = self.open(digest).await? else {
+        let Some(bytes) = self.objects.read_all(&key(digest)).await? else {
             return Ok(None);
         };
-        let mut all = Vec::with_capacity(usize::try_from(blob.size).unwrap_or_default());
-        let mut chunks = blob.whole();
-        while let Some(chunk) = chunks.try_next().await? {
-            all.extend_from_slice(&chunk);
+        self.use_of(digest).await;
+        let (bytes, found) = blocking(move || {
+            let found = nesos_bundle::digest_of(&bytes);
+            Ok((bytes, found))
+        })
+        .await?;
+        if found == digest {
+            return Ok(Some(bytes));
         }
-        Ok(Some(all.into()))
+        Err(self.damaged(digest, bytes.len() as u64, found).await)
     }
 
     /// Makes the upload a blob if it has this digest; otherwise drops what was received.
@@ -135,7 +139,8 @@ impl Blobs {
         match purpose {
             Purpose::Bare => self.objects.delete(&mark).await,
             Purpose::Layer if self.objects.stat(&key(digest)).await?.is_some() => Ok(()),
-            Purpose::Layer => self.objects.put(&mark, Bytes::new()).await,
+            // Without its mark a blob is kept longer, and nothing else is lost.
+            Purpose::Layer => self.objects.put_hastily(&mark, Bytes::new()).await,
         }
     }
 
@@ -186,7 +191,8 @@ impl Blobs {
     }
 
     /// Makes room for a good copy, and keeps the bad one to be looked at.
-    async fn put_aside(&self, digest: Digest, found: String) -> BundleStoreError {
+    async fn damaged(&self, digest: Digest, size: u64, found: Digest) -> BundleStoreError {
+        let found = format!("its {size} bytes have the digest {found}");
         tracing::error!(%digest, found, "a stored blob is damaged; it is put aside");
         let aside = format!("{DAMAGED}/{}", digest.hex());
         if let Err(error) = self.objects.rename(&key(digest), &aside).await {
@@ -261,8 +267,8 @@ impl Reading {
         if found == self.blob.digest {
             return Ok(());
         }
-        let found = format!("its {} bytes have the digest {found}", self.at);
-        Err(self.blob.blobs.put_aside(self.blob.digest, found).await)
+        let blob = &self.blob;
+        Err(blob.blobs.damaged(blob.digest, self.at, found).await)
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) type Chunks = BoxStream<'static, Result<Bytes, BundleStoreError>>;
 #[derive(Clone, Debug)]
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
+    /// The same one, which does not wait until what it writes would survive a crash of the host.
+    hasty: Arc<dyn ObjectStore>,
     local: Option<Local>,
 }
 
@@ -80,11 +82,14 @@ impl Objects {
             fs::create_dir_all(&directory)
                 .map_err(|error| BundleStoreError::io("create", &directory, error))?;
         }
-        let store = LocalFileSystem::new_with_prefix(root)
-            .map_err(|error| failed("open", &root.to_string_lossy(), error))?
-            .with_fsync(flush);
+        let store = |flush| {
+            let store = LocalFileSystem::new_with_prefix(root);
+            let store = store.map_err(|error| failed("open", &root.to_string_lossy(), error));
+            store.map(|store| Arc::new(store.with_fsync(flush)))
+        };
         Ok(Self {
-            store: Arc::new(store),
+            store: store(flush)?,
+            hasty: store(false)?,
             local: Some(Local {
                 root: root.to_owned(),
                 flush,
@@ -134,12 +139,22 @@ impl Objects {
 
     /// Any store that is not a directory.
     pub(crate) fn remote(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, local: None }
+        Self {
+            hasty: store.clone(),
+            store,
+            local: None,
+        }
     }
 
     /// Stores a small object.
     pub(crate) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BundleStoreError> {
         let put = self.store.put(&path(key)?, bytes.into()).await;
+        put.map(|_| ()).map_err(|error| failed("write", key, error))
+    }
+
+    /// Stores a small object that may be lost in a crash of the host.
+    pub(crate) async fn put_hastily(&self, key: &str, bytes: Bytes) -> Result<(), BundleStoreError> {
+        let put = self.hasty.put(&path(key)?, bytes.into()).await;
         put.map(|_| ()).map_err(|error| failed("write", key, error))
     }
 
@@ -172,6 +187,20 @@ impl Objects {
                 .boxed(),
         };
         Ok(Some((size, chunks)))
+    }
+
+    /// All bytes of an object.
+    pub(crate) async fn read_all(&self, key: &str) -> Result<Option<Bytes>, BundleStoreError> {
+        let Some(local) = &self.local else {
+            return self.get(key).await;
+        };
+        let file = local.root.join(key);
+        blocking(move || match fs::read(&file) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BundleStoreError::io("read", &file, error)),
+        })
+        .await
     }
 
     /// Removes an object; it may be gone already.
@@ -230,6 +259,11 @@ impl Objects {
         // What is left behind is dropped with what is abandoned.
         let _ = fs::remove_file(staged);
         Ok(())
+    }
+
+    /// Whether what is stored must survive a crash of the host, and is a file.
+    pub(crate) fn flushes(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| local.flush)
     }
 
     /// Whether when an object was last used is known after a restart.

@@ -187,6 +187,16 @@ impl Upload {
         Ok(())
     }
 
+    /// The file once more, if the system has one to give.
+    pub(crate) fn file(&self) -> Option<File> {
+        self.file.try_clone().ok()
+    }
+
+    /// What to say of the disk that failed.
+    pub(crate) fn io_error(&self, action: &'static str, error: io::Error) -> BundleStoreError {
+        BundleStoreError::io(action, &self.path, error)
+    }
+
     /// How much was received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received

@@ -136,7 +136,8 @@ impl Door {
             let (what, bytes) = ("the blob", promised);
             return Err(RegistryError::TooLarge { what, bytes, most });
         }
-        receive(upload, body, most, &self.stop).await
+        let flush = self.registry.blobs.objects.flushes();
+        receive(upload, body, most, &self.stop, flush).await
     }
 
     async fn complete(&self, upload: Upload, asked: &Asked, body: Body, digest: Digest) -> Answer {
