@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::causes::with_causes;
 use self::parts::in_parts;
+use crate::causes::with_causes;
 use crate::frames::Frames;
 
 /// How long a connection may take to be made.

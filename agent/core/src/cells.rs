@@ -16,6 +16,7 @@ use crate::checkpoint::{CellRecord, RecordKey};
 use crate::deadlines::Timer;
 use crate::decision::{Decisions, Effect};
 use crate::event::CellId;
+use crate::executors::BundleWanted;
 use crate::set_apart::taken_by;
 use crate::slack::why_ended;
 use crate::tasks::{Stage, Task, TaskHandle};
@@ -192,10 +193,18 @@ impl Agent {
             CellEvent::Message { key, data } => self.on_guest_message(id, key, data, out),
             CellEvent::BundleWanted {
                 request,
-                bundle,
+                key: run,
+                bundle: digest,
                 metering,
-                ..
-            } => self.on_bundle_wanted(now, id, request, bundle, metering, out),
+            } => {
+                let wanted = BundleWanted {
+                    request,
+                    run,
+                    digest,
+                    metering,
+                };
+                self.on_bundle_wanted(now, id, wanted, out);
+            }
             CellEvent::Usage { at, samples } => self.on_usage(now, id, at, samples),
         }
     }

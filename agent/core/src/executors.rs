@@ -19,6 +19,16 @@ use crate::decision::{Decisions, Effect};
 use crate::event::{BundleKey, CellId};
 use crate::tasks::{Stage, Task, TaskHandle};
 
+/// A bundle that an executor wants for a child.
+pub(crate) struct BundleWanted {
+    /// The cell's number for the question.
+    pub(crate) request: u64,
+    /// Who asks.
+    pub(crate) run: TaskKey,
+    pub(crate) digest: Digest,
+    pub(crate) metering: Metering,
+}
+
 impl Task {
     /// Whether it is a run of an executor.
     pub(crate) fn is_run(&self) -> bool {
@@ -235,21 +245,31 @@ impl Agent {
         }
     }
 
-    /// An executor wants to start a child from another bundle than its own.
+    /// An executor wants to start a child from another bundle than its own. That comes from where its own came from,
+    /// signed by whom that had to be signed by.
     pub(crate) fn on_bundle_wanted(
         &mut self,
         now: Time,
         id: CellId,
-        request: u64,
-        digest: Digest,
-        metering: Metering,
+        wanted: BundleWanted,
         out: &mut Decisions,
     ) {
-        let key = BundleKey {
-            repository: None,
+        let BundleWanted {
+            request,
+            run,
             digest,
-            signers: Arc::default(),
             metering,
+        } = wanted;
+        let run = self.tasks.find(&run).map(|handle| &self.tasks[handle]);
+        let Some(run) = run.filter(|run| run.cell == Some(id)) else {
+            let compiled = Err("the executor is over".to_owned());
+            self.send_cell(id, CellCommand::BundleReady { request, compiled }, out);
+            return;
+        };
+        let key = BundleKey {
+            digest,
+            metering,
+            ..run.bundle()
         };
         if self.bundles.compiled(&key).is_some() {
             let compiled = Ok(self.compiled(now, &key));

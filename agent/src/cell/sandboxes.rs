@@ -80,10 +80,7 @@ enum Stage<G> {
     /// With the launcher.
     Started(G),
     /// In this run of an executor, which is ended if it does not obey a kill.
-    InExecutor {
-        run: TaskKey,
-        force: Option<Force>,
-    },
+    InExecutor { run: TaskKey, force: Option<Force> },
     /// Over; the ledger says how.
     Ended,
 }

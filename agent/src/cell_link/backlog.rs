@@ -69,7 +69,10 @@ mod tests {
         let backlog = Backlog::new();
         let large = message(MAX_BYTES as usize / 2);
         assert!(backlog.enter(&large).now_or_never().is_some());
-        assert!(backlog.enter(&large).now_or_never().is_none(), "and what it takes beside");
+        assert!(
+            backlog.enter(&large).now_or_never().is_none(),
+            "and what it takes beside"
+        );
         backlog.leave(&large);
         assert!(backlog.enter(&large).now_or_never().is_some());
     }

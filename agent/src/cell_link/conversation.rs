@@ -68,11 +68,7 @@ impl Conversation {
     }
 
     /// Passes on what the cell says until the conversation ends; answers how it did.
-    pub(super) async fn listen(
-        mut self,
-        cell: CellId,
-        shared: &Shared,
-    ) -> String {
+    pub(super) async fn listen(mut self, cell: CellId, shared: &Shared) -> String {
         loop {
             let frame = match self.events.message().await {
                 Ok(Some(frame)) => frame,

@@ -1,7 +1,7 @@
 //! The agents' door.
 
-use nesos_api::{WireError, v1};
 use nesos_api::v1::agent_service_server::AgentService;
+use nesos_api::{WireError, v1};
 use nesos_master_core::ConnectionId;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal};
 use nesos_types::task::SharedTask;

@@ -34,10 +34,8 @@ pub(crate) trait Inward: Sized + Send + 'static {
     /// The messages of a frame.
     fn messages(frame: Self::Frame) -> Vec<Self::Wire>;
     /// Puts a message together that comes in parts: none until it is whole.
-    fn assemble(
-        parts: &mut Self::Parts,
-        wire: Self::Wire,
-    ) -> Result<Option<Self::Wire>, WireError>;
+    fn assemble(parts: &mut Self::Parts, wire: Self::Wire)
+    -> Result<Option<Self::Wire>, WireError>;
     /// The name of a message, for answers about it.
     fn name(wire: &Self::Wire) -> &'static str;
     /// Whether a conversation may begin with this message.

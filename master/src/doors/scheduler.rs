@@ -1,7 +1,7 @@
 //! The schedulers' door.
 
-use nesos_api::{WireError, v1};
 use nesos_api::v1::scheduler_service_server::SchedulerService;
+use nesos_api::{WireError, v1};
 use nesos_master_core::ConnectionId;
 use nesos_types::message::{Refusal, SchedulerCall, SchedulerEvent};
 use tonic::{Request, Response, Status, Streaming};

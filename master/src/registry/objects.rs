@@ -153,7 +153,11 @@ impl Objects {
     }
 
     /// Stores a small object that may be lost in a crash of the host.
-    pub(crate) async fn put_hastily(&self, key: &str, bytes: Bytes) -> Result<(), BundleStoreError> {
+    pub(crate) async fn put_hastily(
+        &self,
+        key: &str,
+        bytes: Bytes,
+    ) -> Result<(), BundleStoreError> {
         let put = self.hasty.put(&path(key)?, bytes.into()).await;
         put.map(|_| ()).map_err(|error| failed("write", key, error))
     }

@@ -127,7 +127,10 @@ impl Framework {
             let status = self.status().await?;
             if status.task == *task && status.state.is_terminal() {
                 let (state, why) = (status.state, &status.message);
-                ensure!(state == TaskState::Finished, "task {task} is {state}: {why}");
+                ensure!(
+                    state == TaskState::Finished,
+                    "task {task} is {state}: {why}"
+                );
                 return Ok(());
             }
         }

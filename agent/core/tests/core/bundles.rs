@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nesos_agent_core::{BundleKey, Effect, Event};
-use nesos_types::cell::{CellCommand, SandboxVolume};
+use nesos_agent_core::{BundleKey, CellId, Effect, Event};
+use nesos_types::cell::{CellCommand, CellEvent, SandboxVolume};
+use nesos_types::executor::ExecutorInfo;
+use nesos_types::ids::RunId;
+use nesos_types::limits::Metering;
 use nesos_types::message::AgentCommand;
+use nesos_types::resources::Resources;
 use nesos_types::task::{TaskInfo, TaskReason, TaskState};
 
 use crate::rig::{Rig, bundle, config, digest, key, task};
@@ -80,6 +84,39 @@ fn a_bundle_is_asked_for_where_it_lies_and_with_whom_it_must_be_signed_by() {
     );
     let effects = commanded(&mut rig, launch(&["two"], stored("c")));
     assert!(fetched(&effects).is_empty(), "the same question");
+}
+
+#[test]
+fn a_childs_bundle_comes_from_where_its_executors_does_and_is_signed_as_that_is() {
+    let executor = ExecutorInfo {
+        repository: Some("ads/hello".parse().expect("a repository")),
+        ..ExecutorInfo::new(
+            "x".parse().expect("an executor id"),
+            digest(2),
+            Resources::new(500, 64 << 20),
+        )
+    };
+    let run = TaskInfo::from((RunId(1), &executor));
+    let id = run.id.to_string();
+    let mut rig = Rig::warm(config());
+    commanded(&mut rig, launch(&["one"], run));
+    let wanted = |cell, id: &str| Event::CellEvent {
+        cell: CellId(cell),
+        event: CellEvent::BundleWanted {
+            request: 1,
+            key: key(id),
+            bundle: digest(3),
+            metering: Metering::Clock,
+        },
+    };
+    let child = BundleKey {
+        digest: digest(3),
+        ..stored_key(&["one"])
+    };
+    assert_eq!(fetched(&rig.effects(wanted(0, &id))), [&child]);
+    assert_eq!(rig.event(wanted(7, &id)), "", "another cell's");
+    let over = rig.event(wanted(0, "over"));
+    assert!(over.contains("the executor is over"), "{over}");
 }
 
 #[test]
