@@ -10,6 +10,10 @@ use nesos_types::task::{TaskReason, TaskState};
 use crate::framework::{Framework, block_on, executor, task, task_in};
 use crate::harness::Dev;
 
+#[path = "../../sdk-framework/examples/executor.rs"]
+#[expect(dead_code, reason = "it is a program, and we are its `main`")]
+mod example;
+
 impl Framework {
     /// The next message from anybody, as text.
     async fn hears(&mut self) -> String {
@@ -34,6 +38,17 @@ impl Framework {
         })
         .await
     }
+}
+
+#[test]
+fn the_example_of_the_readme_runs() {
+    let dev = Dev::start(&[]);
+    let texts = ["hello".to_owned(), "world".to_owned()];
+    let answers = block_on(async {
+        let answers = example::answers(&dev.url, guests::CAPITALS.as_ref(), &texts);
+        answers.await.expect("answers")
+    });
+    assert_eq!(answers, ["HELLO", "WORLD"]);
 }
 
 #[test]
@@ -159,11 +174,21 @@ fn what_an_executor_may_not_say_it_is_told() {
 }
 
 #[test]
-fn ten_megabytes_of_status_data_end_the_executor_that_hands_them_over() {
+fn ten_megabytes_of_status_data_are_refused_and_twenty_are_the_end() {
     let dev = Dev::start(&[]);
     block_on(async {
         let mut framework = Framework::connect(&dev.url).await;
-        framework.launch_one(guests::EVIL_LARGE_DATA, b"").await;
+        framework
+            .launch_one(guests::EVIL_LARGE_DATA, b"10000000")
+            .await;
+        assert_eq!(framework.hears().await, "Err(TooLarge(65536))");
+        framework.reaches("a", TaskState::Finished).await;
+        framework.teardown().await;
+
+        let mut framework = Framework::connect(&dev.url).await;
+        framework
+            .launch_one(guests::EVIL_LARGE_DATA, b"20000000")
+            .await;
         let failed = framework.reaches("a", TaskState::Failed).await;
         assert!(failed.message.contains("too much data"), "{failed:?}");
         framework.teardown().await;
