@@ -1,8 +1,4 @@
-//! Runs the scripts of `nesos-guest` against built components, in real sandboxes under real limits.
-//!
-//! What [`Script::run`](nesos_guest::testing::Script::run) does natively, [`Harness::run`] does with what came out
-//! of the build, and the transcripts are the same; but time is real here. For more than a script can say,
-//! [`Harness::start`] gives the running sandbox.
+#![doc = include_str!("../README.md")]
 
 mod recorder;
 mod stage;
