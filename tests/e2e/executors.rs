@@ -3,7 +3,6 @@
 use nesos_artifacts::{executors as guests, tasks as talking, wasip1};
 use nesos_sdk::{QueueEvent, QueueInput};
 use nesos_types::executor::Correspondent;
-use nesos_types::limits::Limits;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskReason, TaskState};
 
@@ -320,9 +319,28 @@ fn an_executor_that_is_no_executor_says_so() {
                 _ => None,
             })
             .await;
-        assert!(ended.message.contains("executor"), "{ended:?}");
-        let limits = Limits::default();
-        assert_eq!(limits, command.limits);
+        assert_eq!(
+            (ended.state, ended.reason),
+            (TaskState::Error, Some(TaskReason::TaskInvalid))
+        );
+        assert!(
+            ended.message.contains("the bundle is no executor"),
+            "{ended:?}"
+        );
+        // Nor is an executor a task.
+        let bundle = framework.upload(guests::CRON).await;
+        framework.submit([task("b", bundle)]);
+        let ended = framework.reaches("b", TaskState::Error).await;
+        assert!(
+            ended.message.contains("the bundle is an executor"),
+            "{ended:?}"
+        );
         framework.teardown().await;
     });
+}
+
+#[test]
+fn an_executor_on_the_command_line_is_told_who_starts_it() {
+    let outcome = crate::harness::run(guests::CRON).go().exits(126);
+    outcome.says("it is an executor");
 }
