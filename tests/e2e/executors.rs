@@ -3,12 +3,15 @@
 use nesos_artifacts::{executors as guests, tasks as talking, wasip1};
 use nesos_sdk::{QueueEvent, QueueInput};
 use nesos_types::executor::Correspondent;
-use nesos_types::limits::Limits;
 use nesos_types::resources::Resources;
 use nesos_types::task::{TaskReason, TaskState};
 
 use crate::framework::{Framework, block_on, executor, task, task_in};
 use crate::harness::Dev;
+
+#[path = "../../sdk-framework/examples/executor.rs"]
+#[expect(dead_code, reason = "it is a program, and we are its `main`")]
+mod example;
 
 impl Framework {
     /// The next message from anybody, as text.
@@ -34,6 +37,17 @@ impl Framework {
         })
         .await
     }
+}
+
+#[test]
+fn the_example_of_the_readme_runs() {
+    let dev = Dev::start(&[]);
+    let texts = ["hello".to_owned(), "world".to_owned()];
+    let answers = block_on(async {
+        let answers = example::answers(&dev.url, guests::CAPITALS.as_ref(), &texts);
+        answers.await.expect("answers")
+    });
+    assert_eq!(answers, ["HELLO", "WORLD"]);
 }
 
 #[test]
@@ -159,11 +173,21 @@ fn what_an_executor_may_not_say_it_is_told() {
 }
 
 #[test]
-fn ten_megabytes_of_status_data_end_the_executor_that_hands_them_over() {
+fn ten_megabytes_of_status_data_are_refused_and_twenty_are_the_end() {
     let dev = Dev::start(&[]);
     block_on(async {
         let mut framework = Framework::connect(&dev.url).await;
-        framework.launch_one(guests::EVIL_LARGE_DATA, b"").await;
+        framework
+            .launch_one(guests::EVIL_LARGE_DATA, b"10000000")
+            .await;
+        assert_eq!(framework.hears().await, "Err(TooLarge(65536))");
+        framework.reaches("a", TaskState::Finished).await;
+        framework.teardown().await;
+
+        let mut framework = Framework::connect(&dev.url).await;
+        framework
+            .launch_one(guests::EVIL_LARGE_DATA, b"20000000")
+            .await;
         let failed = framework.reaches("a", TaskState::Failed).await;
         assert!(failed.message.contains("too much data"), "{failed:?}");
         framework.teardown().await;
@@ -295,9 +319,28 @@ fn an_executor_that_is_no_executor_says_so() {
                 _ => None,
             })
             .await;
-        assert!(ended.message.contains("executor"), "{ended:?}");
-        let limits = Limits::default();
-        assert_eq!(limits, command.limits);
+        assert_eq!(
+            (ended.state, ended.reason),
+            (TaskState::Error, Some(TaskReason::TaskInvalid))
+        );
+        assert!(
+            ended.message.contains("the bundle is no executor"),
+            "{ended:?}"
+        );
+        // Nor is an executor a task.
+        let bundle = framework.upload(guests::CRON).await;
+        framework.submit([task("b", bundle)]);
+        let ended = framework.reaches("b", TaskState::Error).await;
+        assert!(
+            ended.message.contains("the bundle is an executor"),
+            "{ended:?}"
+        );
         framework.teardown().await;
     });
+}
+
+#[test]
+fn an_executor_on_the_command_line_is_told_who_starts_it() {
+    let outcome = crate::harness::run(guests::CRON).go().exits(126);
+    outcome.says("it is an executor");
 }

@@ -81,6 +81,23 @@ fn members_have_a_directory_in_common_while_one_of_them_lives() {
 }
 
 #[test]
+fn a_group_of_which_one_does_not_fit_is_not_launched_at_all() {
+    let dev = Dev::start(&["--resources", "cpus:1;mem:1GiB;disk:1GiB"]);
+    block_on(async {
+        let framework = Framework::connect(&dev.url).await;
+        let bundle = framework.upload(guests::NOOP).await;
+        let (fits, mut huge) = (task("fits", bundle), task("huge", bundle));
+        huge.resources.cpu_milli = 950;
+        let ended = run_together(&dev.url, vec![fits, huge], 2).await;
+        for status in ended {
+            assert_eq!(status.state, TaskState::Error, "{status:?}");
+            assert_eq!(status.reason, Some(TaskReason::TaskInvalid));
+        }
+        framework.teardown().await;
+    });
+}
+
+#[test]
 fn one_that_fails_ends_the_others() {
     let dev = Dev::start(&[]);
     block_on(async {

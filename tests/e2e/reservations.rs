@@ -77,6 +77,19 @@ fn a_volume_outlives_task_and_agent_and_ends_when_it_is_destroyed() {
 }
 
 #[test]
+fn a_task_sums_up_what_is_in_a_volume() {
+    let dev = Dev::start(&[]);
+    let agent = agent(&dev);
+    change(&dev, &["reserve", &agent, "team", "disk:16MiB"]);
+    change(&dev, &["create-volume", &agent, "team", "data", "16MiB"]);
+    let write = dev.run_with(&ON_DATA, guests::WRITE_FILE);
+    write.args(&["/data/x", "hello"]).go().exits(0);
+    let sum = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+    let checksum = dev.run_with(&ON_DATA, nesos_artifacts::tasks::CHECKSUM);
+    checksum.go().exits(0).prints(&format!("{sum}  /data/x\n"));
+}
+
+#[test]
 fn what_is_reserved_is_for_its_role_alone() {
     let dev = Dev::start(&["--resources", "cpus:1;cpus(team):1;mem:1GiB;disk:1GiB"]);
     dev.run_with(&["--cpus", "2", "--role", "team/a"], guests::HELLO)

@@ -97,6 +97,37 @@ fn faults() {
 }
 
 #[test]
+fn a_request_that_takes_more_cpu_than_one_may_have_is_ended() {
+    let mut serving = Serving::start(guests::FAULTS, &["--request-cpu", "50ms"]);
+    assert_eq!(get(serving.port, "/loop").0, 504);
+    let stderr = serving.process.0.stderr.as_mut().expect("piped");
+    read_until(stderr, "its CPU time is used up");
+    assert_eq!(get(serving.port, "/").0, 200);
+}
+
+#[test]
+fn a_service_on_the_command_line_is_checked_and_ended_when_it_is_not_well() {
+    for (check, why) in [
+        (
+            ["--health-call", "--health-grace=0"],
+            "it was asked to be sick",
+        ),
+        (["--health-http=/", "--health-grace=0"], "gave 503"),
+    ] {
+        let times = ["--health-delay=0", "--health-interval=100ms"];
+        let flags = [&check[..], &times].concat();
+        let mut serving = Serving::start(guests::AILING, &flags);
+        assert_eq!(get(serving.port, "/sick").0, 503);
+        let stderr = serving.process.0.stderr.as_mut().expect("piped");
+        let said = read_until(stderr, "too many health checks in a row failed");
+        assert!(said.contains("health check failed (1 of 3): "), "{said}");
+        assert!(said.contains(why), "{said}");
+        let status = serving.process.0.wait().expect("it ends");
+        assert_eq!(exit_status(status), 137);
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_said() {
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();

@@ -9,9 +9,15 @@ use crate::harness::{Guarded, exit_status, nesos, read_until, signal};
 
 #[test]
 fn what_is_written_comes_back_before_the_end_of_input() {
+    comes_back(guests::CAT, ["first\n", "second\n"]);
+    comes_back(guests::ECHO_LINES, ["1: first\n", "2: second\n"]);
+}
+
+/// Writes one line after another, and has this back before the next.
+fn comes_back(guest: &str, back: [&str; 2]) {
     let mut child = Guarded(
         nesos()
-            .args(["run", guests::CAT])
+            .args(["run", guest])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -19,9 +25,9 @@ fn what_is_written_comes_back_before_the_end_of_input() {
     );
     let mut stdin = child.0.stdin.take().expect("piped");
     let mut stdout = child.0.stdout.take().expect("piped");
-    for line in ["first\n", "second\n"] {
+    for (line, back) in ["first\n", "second\n"].into_iter().zip(back) {
         stdin.write_all(line.as_bytes()).expect("the guest reads");
-        assert_eq!(read_until(&mut stdout, "\n"), line);
+        assert_eq!(read_until(&mut stdout, "\n"), back);
     }
     drop(stdin);
     let mut rest = Vec::new();

@@ -10,6 +10,8 @@ mod conformance;
 mod manifests;
 #[path = "tidy/sources.rs"]
 mod sources;
+#[path = "tidy/wit.rs"]
+mod wit;
 
 use std::path::Path;
 
@@ -111,7 +113,10 @@ fn every_member_takes_the_workspace_lints() {
 #[test]
 fn every_source_file_says_what_it_is() {
     let broken = sources::breaking(&root(), |source| {
-        !source.text.starts_with("//!") && !source.is_tests_module()
+        let is_said = ["//!", "#![doc = include_str!("]
+            .iter()
+            .any(|header| source.text.starts_with(header));
+        !is_said && !source.is_tests_module()
     });
     assert!(broken.is_empty(), "no `//!` header: {broken:#?}");
 }
@@ -156,6 +161,45 @@ fn every_rule_of_the_conformance_page_names_a_test_that_is_there() {
     let named = rows.iter().flat_map(|row| &row.tests);
     let missing: Vec<_> = named.filter(|test| !test.is_in(&root())).collect();
     assert!(missing.is_empty(), "named but not there: {missing:#?}");
+}
+
+#[test]
+fn the_readme_shows_code_that_is_built() {
+    let page = std::fs::read_to_string(root().join("README.md")).expect("the page is there");
+    let shown: Vec<_> = page.split("```").skip(1).step_by(2).collect();
+    let shown = shown
+        .iter()
+        .filter_map(|block| block.strip_prefix("rust\n"));
+    let shown: Vec<_> = shown.map(without_indent).collect();
+    assert!(!shown.is_empty(), "there is code to be seen");
+    let sources = sources::breaking(&root(), |source| {
+        let text = without_indent(&source.text);
+        shown.iter().any(|block| text.contains(block))
+    });
+    assert_eq!(sources.len(), shown.len(), "found in {sources:#?}");
+}
+
+#[test]
+fn everything_that_guests_can_name_is_described() {
+    let interfaces = [
+        "executor",
+        "health",
+        "sandboxes",
+        "this-task",
+        "types",
+        "worlds",
+    ];
+    let bare = interfaces.map(|name| {
+        let path = root().join(format!("sdk-guest/wit/guest/{name}.wit"));
+        let text = std::fs::read_to_string(path).expect("an interface");
+        wit::without_description(&text)
+    });
+    assert_eq!(bare.concat(), Vec::<String>::new());
+}
+
+fn without_indent(text: &str) -> String {
+    let lines = text.lines().map(|line| line.trim_start());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn root() -> std::path::PathBuf {

@@ -11,10 +11,10 @@ use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
-use nesos_types::service::Service;
 use nesos_types::task::{Mount, Stdio, TaskInfo, VolumeMount};
 
-use super::{asking, serving};
+use self::serving::ServiceOptions;
+use super::asking;
 use crate::amounts;
 use crate::cluster::{Cluster, one_port};
 use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
@@ -23,6 +23,8 @@ use crate::output;
 use crate::registry::{self, RegistryOptions};
 use crate::run::bundle::Bundle;
 use crate::run::conduct::{Order, Received, Signals, conduct};
+
+mod serving;
 
 /// Runs a WebAssembly program
 ///
@@ -57,18 +59,8 @@ pub(crate) struct Run {
     /// Run on CPU that others have accepted and do not use: slowed down, and then ended, when they do
     #[arg(long, conflicts_with = "burst")]
     revocable: bool,
-    /// Serve HTTP on this port, for a program that exports wasi:http/incoming-handler, until Ctrl-C
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    port: Option<u16>,
-    /// Requests that a service answers at the same time; more wait
-    #[arg(long, value_name = "N", requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
-    concurrency: Option<u32>,
-    /// Wall-clock time after which a service's request is ended, or `none` [default: 30s]
-    #[arg(long, value_name = "TIME", requires = "port", value_parser = request_timeout)]
-    request_timeout: Option<RequestTimeout>,
-    /// Requests that one instance of a service answers, one after another
-    #[arg(long, value_name = "N", requires = "port", value_parser = clap::value_parser!(u32).range(1..))]
-    requests_per_instance: Option<u32>,
+    #[command(flatten)]
+    serving: ServiceOptions,
     /// How CPU is metered [default: clock]
     #[arg(long, value_enum, value_name = "METERING")]
     metering: Option<MeteringOption>,
@@ -115,17 +107,6 @@ Exit status:
   137       the program was killed by somebody else
   141       the reader of its output went away";
 
-/// The most time of one request; none if it has all the time that there is.
-#[derive(Clone, Copy, Debug)]
-struct RequestTimeout(Option<Duration>);
-
-fn request_timeout(text: &str) -> Result<RequestTimeout, String> {
-    if text == "none" {
-        return Ok(RequestTimeout(None));
-    }
-    amounts::time_limit(text).map(|limit| RequestTimeout(Some(limit)))
-}
-
 /// How CPU is metered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 enum MeteringOption {
@@ -154,7 +135,7 @@ impl Run {
         // A variable that is set to nothing says as much as one that is not set.
         match self.master.clone().filter(|url| !url.is_empty()) {
             Some(url) => asking(self.on_cluster_of_others(url)),
-            None => serving(self.on_cluster_of_its_own()),
+            None => super::serving(self.on_cluster_of_its_own()),
         }
     }
 
@@ -198,7 +179,7 @@ impl Run {
             Program::Stored(_) => self.order_of_stored("").await?,
         };
         // Not interrupted, for it takes milliseconds, and half a cluster is harder to end than a whole.
-        let cluster = Cluster::for_one_task(order.task.limits.metering, self.port).await?;
+        let cluster = Cluster::for_one_task(order.task.limits.metering, self.serving.port).await?;
         let wanted = &order.task.resources;
         let result = if cluster.resources().contains(wanted) {
             conduct(cluster.client()?, order, &mut signals).await
@@ -271,7 +252,8 @@ impl Run {
             stdio: Stdio::Attached,
             mounts: self.dir.clone(),
             volumes: self.volume.clone(),
-            service: self.service(),
+            service: self.serving.service(),
+            health: self.serving.health(),
             ..TaskInfo::new(task_id()?, bundle.digest, self.resources(manifest))
         };
         Ok(Order {
@@ -289,7 +271,7 @@ impl Run {
         let mem = self.mem.or(said.mem).unwrap_or(DEFAULT_MEM_BYTES);
         let disk = self.disk.or(said.disk).unwrap_or(DEFAULT_DISK_BYTES);
         let resources = Resources::new(cpus, mem).with_disk(disk);
-        let resources = match self.port {
+        let resources = match self.serving.port {
             Some(port) => one_port(resources, port),
             None => resources,
         };
@@ -298,20 +280,6 @@ impl Run {
         } else {
             resources
         }
-    }
-
-    fn service(&self) -> Option<Service> {
-        let mut service = Service::at(self.port?);
-        if let Some(concurrency) = self.concurrency {
-            service.concurrency = concurrency;
-        }
-        if let Some(RequestTimeout(timeout)) = self.request_timeout {
-            service.request_timeout = timeout;
-        }
-        if let Some(requests) = self.requests_per_instance {
-            service.requests_per_instance = requests;
-        }
-        Some(service)
     }
 
     fn limits(&self, manifest: Option<&Manifest>) -> Limits {
@@ -439,26 +407,16 @@ mod tests {
     }
 
     #[test]
-    fn a_port_makes_a_service() {
-        let run = parse(&["--port", "8080", "x.wasm"]).expect("parses");
-        assert_eq!(run.service(), Some(Service::at(8080)));
+    fn a_service_has_its_port() {
+        let run = parse(&["--port", "8080", "--health-tcp", "x.wasm"]).expect("parses");
+        assert!(run.serving.service().is_some() && run.serving.health().is_some());
         assert!(
             run.resources(None).to_string().contains("ports [8080]"),
             "{}",
             run.resources(None)
         );
-        let run = parse(&[
-            "--port",
-            "1",
-            "--concurrency=3",
-            "--request-timeout=none",
-            "--requests-per-instance=9",
-            "x",
-        ]);
-        let service = run.expect("parses").service().expect("a service");
-        assert_eq!((service.concurrency, service.requests_per_instance), (3, 9));
-        assert_eq!(service.request_timeout, None);
-        assert_eq!(parse(&["x.wasm"]).expect("parses").service(), None);
+        let run = parse(&["x.wasm"]).expect("parses");
+        assert!(run.serving.service().is_none() && run.serving.health().is_none());
     }
 
     #[test]
@@ -546,9 +504,7 @@ mod tests {
             (&["--metering", "vibes", "x"], "--metering"),
             (&["--role", "a b", "x"], "whitespace"),
             (&["--revocable", "--burst", "x"], "--burst"),
-            (&["--port", "0", "x"], "--port"),
-            (&["--port", "70000", "x"], "--port"),
-            (&["--concurrency", "3", "x"], "--port"),
+            (&["--health-tcp", "x"], "--port"),
             (&["--fly", "x"], "--fly"),
             (&[], "FILE"),
         ] {

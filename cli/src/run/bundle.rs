@@ -88,6 +88,11 @@ impl Bundle {
                 let why = "it is a service: say on which port it listens, with --port";
                 return Err(cannot_run(&path, why));
             }
+            if info.kind == BundleKind::Executor {
+                let why =
+                    "it is an executor, which a framework starts with the first task that names it";
+                return Err(cannot_run(&path, why));
+            }
             check_memory(&path, &info, mem_bytes)
         });
         inspected

@@ -254,6 +254,9 @@ impl Conduct {
                 if let Some(address) = self.address.take() {
                     output::complain(&format!("serving at {address}; Ctrl-C ends it"));
                 }
+                if status.healthy == Some(false) {
+                    output::complain(&status.message);
+                }
             }
             TaskState::Unreachable => {
                 self.remark("the task's agent cannot be reached; waiting for it to come back");

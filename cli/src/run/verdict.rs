@@ -101,6 +101,9 @@ fn what(task: &TaskStatus) -> &'static str {
         (TaskState::Killed, Some(Reason::Preempted)) => {
             "the task was ended to make room for one of higher priority"
         }
+        (TaskState::Killed, Some(Reason::Unhealthy)) => {
+            "the service was ended, for it was not well"
+        }
         (TaskState::Killed, _) => "the task was killed",
         (_, Some(Reason::CellTerminated)) => "the cell that held the sandbox died",
         (_, Some(reason)) if is_the_files_fault(reason) => "the cluster cannot run this",
@@ -147,6 +150,7 @@ mod tests {
             (State::Failed, Some(Reason::TimeLimit), None, 124),
             (State::Killed, Some(Reason::KillRequested), None, 137),
             (State::Killed, Some(Reason::KillRequested), Some(0), 137),
+            (State::Killed, Some(Reason::Unhealthy), None, 137),
             (State::Error, Some(Reason::ImportUnsatisfied), None, 126),
             (State::Failed, Some(Reason::InvalidModule), None, 126),
             (State::Error, Some(Reason::TaskInvalid), None, 125),

@@ -25,6 +25,9 @@ use crate::sandbox::{SandboxSpec, Start};
 use crate::uplink::NoUplink;
 use crate::wasi::{Stdin, Stdout};
 
+/// Bytes that a child's arguments and environment may take together.
+const MAX_TEXT_BYTES: usize = 64 << 10;
+
 impl Host for View<'_> {
     fn spawn(&mut self, spec: Spec) -> Result<std::result::Result<Resource<Hold>, SpawnError>> {
         match self.try_spawn(spec) {
@@ -168,6 +171,12 @@ fn wanted(spec: &Spec, nursery: &Nursery) -> std::result::Result<Wanted, SpawnEr
             "a child needs {least} of memory for its sandbox alone"
         ));
     }
+    if text_bytes(spec) > MAX_TEXT_BYTES {
+        let (bytes, most) = (Bytes(text_bytes(spec) as u64), Bytes(MAX_TEXT_BYTES as u64));
+        return invalid(format!(
+            "arguments and environment take {bytes}, more than {most}; a pipe takes more"
+        ));
+    }
     match (&spec.program, &nursery.own_image) {
         (Program::ThisBundle, Some(image)) => Ok(Wanted::Own(image.clone())),
         (Program::ThisBundle, None) => invalid(
@@ -179,6 +188,14 @@ fn wanted(spec: &Spec, nursery: &Nursery) -> std::result::Result<Wanted, SpawnEr
             Err(error) => invalid(format!("the bundle's digest: {error}")),
         },
     }
+}
+
+/// What a child's arguments and environment take.
+fn text_bytes(spec: &Spec) -> usize {
+    let args = spec.args.iter().map(|arg| size_of::<String>() + arg.len());
+    let env = spec.env.iter();
+    let env = env.map(|(name, value)| 2 * size_of::<String>() + name.len() + value.len());
+    args.chain(env).sum()
 }
 
 /// The task that a child is.

@@ -195,14 +195,19 @@ impl Control {
         self.meter.cpu_ns.load(Ordering::Relaxed) + self.family.cpu_ns()
     }
 
-    /// Sets the data of the last status.
+    /// Sets the data of the last status. It is charged to the guest's memory until then.
     pub(crate) fn set_result(&self, data: Vec<u8>) {
-        *self.result() = data;
+        let mut result = self.result();
+        self.ledger.add(data.len() as u64);
+        let before = std::mem::replace(&mut *result, data);
+        self.ledger.give_back(before.len() as u64);
     }
 
     /// The data of the last status.
     pub(crate) fn take_result(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.result())
+        let data = std::mem::take(&mut *self.result());
+        self.ledger.give_back(data.len() as u64);
+        data
     }
 
     fn result(&self) -> MutexGuard<'_, Vec<u8>> {
@@ -251,4 +256,20 @@ impl Control {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_result_is_paid_for_until_it_is_taken() {
+        let control = Control::new(tokio::runtime::Handle::current(), 100, 1 << 20);
+        control.set_result(vec![0; 1000]);
+        control.set_result(vec![0; 600]);
+        assert_eq!(control.ledger.used(), 600);
+        assert_eq!(control.take_result().len(), 600);
+        assert_eq!(control.ledger.used(), 0);
+        assert_eq!(control.usage().peak_memory_bytes, 1600);
+    }
 }

@@ -83,6 +83,7 @@ async fn course(
     let task = spec.task.clone();
     let program = host.programs.get(&spec.compiled, task.limits.metering)?;
     check_limits(&task, &program)?;
+    check_executor(&task, &program, entry)?;
     let service = service_of(&task, &program, entry)?;
     let audience = program.audience(entry);
     control.mailbox.open(audience);
@@ -147,6 +148,20 @@ fn part(
 fn no_command(what: &str) -> Exit {
     let message = format!("the bundle is {what} and no command: it does not export wasi:cli/run");
     Exit::invalid(TaskReason::InvalidModule, message)
+}
+
+/// Refuses an executor that nobody asked for, which would wait for ever, and what was to be one and is none.
+fn check_executor(task: &TaskInfo, program: &Program, entry: Entry) -> Result<(), Box<Exit>> {
+    let why = match (&program.kind, entry, task.run_of()) {
+        (Kind::Executor(_), Entry::Main, None) => {
+            "the bundle is an executor, it exports nesos:guest/executor-events: it runs tasks that name it as their `executor`, and is none itself"
+        }
+        (Kind::Executor(_), ..) | (_, _, None) => return Ok(()),
+        (_, _, Some(_)) => {
+            "the bundle is no executor: it does not export nesos:guest/executor-events@0.1.0, the world `executor` of nesos:guest"
+        }
+    };
+    Err(Box::new(Exit::invalid(TaskReason::TaskInvalid, why)))
 }
 
 /// How it serves, if it is launched as a service. Refused if the task says so and the bundle is none, or the

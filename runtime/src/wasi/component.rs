@@ -8,6 +8,7 @@ mod clocks;
 mod files;
 mod p2;
 mod p3;
+mod poll;
 mod stdio;
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,9 @@ use super::volume::Volume;
 use super::{WasiError, WasiSpec};
 use crate::determinism::Determinism;
 
-/// Bytes that a guest may hand to the host in one call.
-const HOSTCALL_FUEL: usize = 1 << 20;
+/// Bytes that a guest may hand to the host in one call; more is a trap. It is far more than anything that is taken,
+/// so that whoever hands over too much is told so; and what is kept over a wait is bounded for itself.
+const HOSTCALL_FUEL: usize = 16 << 20;
 /// Random bytes that a guest may ask for in one call.
 const MAX_RANDOM: u64 = 1 << 20;
 /// Streams, pollables and the like that may be there for each descriptor.
@@ -226,6 +228,7 @@ pub(crate) fn add_to_linker<T: Host>(linker: &mut Linker<T>) -> wasmtime::Result
     p2::add_to_linker(linker)?;
     p3::add_to_linker(linker)?;
     clocks::add_to_linker(linker)?;
+    poll::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -1,8 +1,4 @@
-//! Runs the scripts of `nesos-guest` against built components, in real sandboxes under real limits.
-//!
-//! What [`Script::run`](nesos_guest::testing::Script::run) does natively, [`Harness::run`] does with what came out
-//! of the build, and the transcripts are the same; but time is real here. For more than a script can say,
-//! [`Harness::start`] gives the running sandbox.
+#![doc = include_str!("../README.md")]
 
 mod recorder;
 mod stage;
@@ -10,7 +6,9 @@ mod stage;
 use std::path::Path;
 
 use nesos_guest::testing::{Script, Transcript};
-use nesos_runtime::{CompileError, Runtime, RuntimeConfig, RuntimeError, compile};
+use nesos_runtime::{
+    BundleKind, CompileError, InspectError, Runtime, RuntimeConfig, RuntimeError, compile, inspect,
+};
 use nesos_types::limits::Metering;
 use thiserror::Error;
 
@@ -24,7 +22,10 @@ const SANDBOXES: u32 = 128;
 /// Why a component cannot be run here.
 #[derive(Debug, Error)]
 pub enum HarnessError {
-    /// It is no component that can run, or could not be compiled.
+    /// It is no component.
+    #[error("cannot read the component")]
+    Inspect(#[from] InspectError),
+    /// It could not be compiled.
     #[error("cannot compile the component")]
     Compile(#[from] CompileError),
     /// The runtime could not be set up.
@@ -39,6 +40,7 @@ pub enum HarnessError {
 #[derive(Debug)]
 pub struct Harness {
     runtime: Runtime,
+    is_executor: bool,
     directory: tempfile::TempDir,
     // Last: guests' timers are served here.
     _io: tokio::runtime::Runtime,
@@ -61,10 +63,12 @@ impl Harness {
             .enable_all()
             .build()?;
         let directory = tempfile::tempdir()?;
+        let is_executor = inspect(component)?.kind == BundleKind::Executor;
         compile(component, Metering::Clock, &directory.path().join("image"))?;
         let runtime = Runtime::new(config, io.handle().clone())?;
         Ok(Self {
             runtime,
+            is_executor,
             directory,
             _io: io,
         })
@@ -74,7 +78,7 @@ impl Harness {
     pub fn start(&self, start: Start) -> Alive {
         let image = self.directory.path().join("image");
         let root = self.directory.path().join("root");
-        Alive::launch(&self.runtime, start, image, root)
+        Alive::launch(&self.runtime, start, self.is_executor, image, root)
     }
 
     /// Plays a script to its end, as `Script::run` does natively; an executor that is alive then is dropped.

@@ -1,6 +1,8 @@
 //! A guest that runs, and what a script does to it.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use nesos_runtime::{
 use nesos_types::bundle::Digest;
 use nesos_types::ids::FrameworkId;
 use nesos_types::limits::Limits;
-use nesos_types::task::{self, SharedTask, TaskReason, TaskState};
+use nesos_types::task::{self, SharedTask, TaskReason, TaskState, Work};
 
 use crate::Recorder;
 
@@ -83,10 +85,22 @@ impl Observer for Teller {
 }
 
 impl Alive {
-    pub(crate) fn launch(runtime: &Runtime, start: Start, image: PathBuf, root: PathBuf) -> Self {
+    pub(crate) fn launch(
+        runtime: &Runtime,
+        start: Start,
+        is_executor: bool,
+        image: PathBuf,
+        root: PathBuf,
+    ) -> Self {
         let (sender, exits) = mpsc::channel();
         let recorder = start.recorder.clone();
         let mut task = described(&start.task, start.resources);
+        if is_executor {
+            task.work = Work::Executor {
+                id: parsed(&start.task.id),
+                registration_timeout: PATIENCE,
+            };
+        }
         task.limits = start.limits;
         let spec = SandboxSpec {
             framework: FrameworkId(1),
@@ -217,11 +231,14 @@ impl Alive {
     }
 }
 
+/// The id of a task or an executor.
+fn parsed<T: FromStr<Err: fmt::Debug>>(id: &str) -> T {
+    id.parse()
+        .expect("a script's tasks have ids that tasks may have")
+}
+
 fn described(task: &TaskInfo, resources: Resources) -> task::TaskInfo {
-    let id = task
-        .id
-        .parse()
-        .expect("a script's tasks have ids that tasks may have");
+    let id = parsed(&task.id);
     let amount = nesos_types::resources::Resources::new(resources.cpu_milli, resources.mem_bytes);
     let mut described =
         task::TaskInfo::new(id, Digest([0; 32]), amount.with_disk(resources.disk_bytes));

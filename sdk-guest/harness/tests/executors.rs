@@ -66,6 +66,20 @@ fn until(mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
+fn capitals() {
+    let script = Script::new()
+        .launch(TaskInfo::new("one", "hello"))
+        .launch(TaskInfo::new("two", "world"));
+    let transcript = harness(executors::CAPITALS).run(&script);
+    let answer = |task, message, text| Said::update(task, State::Finished, message, text);
+    let said = [
+        answer("one", "text 1 of this executor", "HELLO"),
+        answer("two", "text 2 of this executor", "WORLD"),
+    ];
+    assert_eq!(transcript.said, said);
+}
+
+#[test]
 fn map_reduce() {
     let harness = harness(executors::MAP_REDUCE);
     let executor = given_one(&harness, "a b a\nb a\nc");
@@ -145,11 +159,22 @@ fn launcher() {
         state == State::Error && message.contains("the bundle's digest"),
         "{message}"
     );
+    let mut task = TaskInfo::new("long", &*digest);
+    task.args = vec!["hello".to_owned(), "x".repeat(64 << 10)];
+    executor.launch_task(&task).unwrap();
+    until(|| executor.said().len() == 4);
+    let Some(Said::Update { state, message, .. }) = executor.said().pop() else {
+        panic!("it says what becomes of the task");
+    };
+    assert!(
+        state == State::Error && message.contains("more than 64 KiB"),
+        "{message}"
+    );
     let image = harness.directory().join("other");
     let hello = Path::new(nesos_artifacts::wasip1::HELLO);
     nesos_runtime::compile(hello, Metering::Clock, &image).unwrap();
     executor.recorder().offer(image);
-    let Said::Update { state, data, .. } = after(&digest, 5) else {
+    let Said::Update { state, data, .. } = after(&digest, 6) else {
         panic!("it says what becomes of the task");
     };
     assert_eq!((state, &*data), (State::Finished, &b"Hello, child!\n"[..]));
@@ -244,7 +269,8 @@ fn evil_long_id() {
 
 #[test]
 fn evil_large_data() {
-    for bytes in ["65537", "1000000"] {
+    // Ten megabytes if it is told nothing.
+    for bytes in ["65537", "1000000", ""] {
         let said = said_of_one(executors::EVIL_LARGE_DATA, bytes);
         assert_eq!(said, ["Err(TooLarge(65536))", "is Finished"]);
     }
@@ -252,7 +278,7 @@ fn evil_large_data() {
         said_of_one(executors::EVIL_LARGE_DATA, "65536")[0],
         "is Running"
     );
-    let (said, exit) = end_of_one(executors::EVIL_LARGE_DATA, "");
+    let (said, exit) = end_of_one(executors::EVIL_LARGE_DATA, "20000000");
     assert_eq!((said.len(), exit.reason), (0, TaskReason::Trap), "{exit:?}");
 }
 

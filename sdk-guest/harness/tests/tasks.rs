@@ -89,6 +89,39 @@ fn converse() {
 }
 
 #[test]
+fn boast() {
+    let harness = Harness::new(Path::new(tasks::BOAST)).unwrap();
+    let boasts = |bytes: &str| {
+        let (stdout, mut output) = tokio::sync::mpsc::channel(16);
+        let mut start = Start {
+            stdout: nesos_runtime::Stdout::Attached(stdout),
+            ..start()
+        };
+        start.task.args = vec!["boast".to_owned(), bytes.to_owned()];
+        start.resources.mem_bytes = 64 << 20;
+        let exit = harness.start(start).exit();
+        let mut printed = Vec::new();
+        while let Some(bytes) = output.blocking_recv() {
+            printed.extend(bytes);
+        }
+        (exit, String::from_utf8(printed).unwrap())
+    };
+    let (exit, said) = boasts("65536");
+    assert_eq!(said, "Ok(())\n".repeat(3));
+    assert_eq!(exit.data.len(), 65536);
+    for too_many in ["65537", "10000000"] {
+        let (exit, said) = boasts(too_many);
+        assert_eq!(said, "Err(TooLarge(65536))\n".repeat(3));
+        let end = (exit.state, exit.data.len());
+        assert_eq!(end, (TaskState::Finished, 0), "{exit:?}");
+    }
+    // So much is never handed over by mistake.
+    let (exit, said) = boasts("20000000");
+    assert_eq!((exit.reason, &*said), (TaskReason::Trap, ""), "{exit:?}");
+    assert!(exit.message.contains("too much data"), "{exit:?}");
+}
+
+#[test]
 fn a_plain_command_hears_nothing() {
     let harness = Harness::new(Path::new(nesos_artifacts::wasip2::SLEEP)).unwrap();
     let mut start = start();

@@ -19,6 +19,10 @@ const MAX_DATA: usize = 64 << 10;
 const MAX_MESSAGE: usize = 1 << 10;
 const MAX_TIMERS: usize = 1024;
 const MAX_CHILDREN: usize = 1024;
+/// What a child's sandbox takes beside its program.
+const MIN_MEMORY: u64 = 640 << 10;
+/// What a text counts for beside its bytes.
+const TEXT: usize = 24;
 
 type Children = Box<dyn FnMut(ChildStart<'_>) -> ScriptedChild>;
 
@@ -290,8 +294,7 @@ impl HostApi for OnStage {
         if !fits {
             return Err(SpawnError::NoResources(left));
         }
-        if asked.cpu_milli == 0 {
-            let why = "a child needs at least one thousandth of a CPU";
+        if let Some(why) = wrong(&spawn) {
             return Err(SpawnError::Invalid(why.to_owned()));
         }
         let id = play.new_id();
@@ -307,6 +310,22 @@ impl HostApi for OnStage {
     fn adopt(&self, child: u64) -> Option<Box<dyn ChildApi>> {
         let is_running = self.0.play.borrow().running.contains_key(&child);
         is_running.then(|| self.hold(child))
+    }
+}
+
+/// What is wrong about a child's description.
+fn wrong(spawn: &Spawn) -> Option<&'static str> {
+    let args = spawn.args.iter().map(|arg| TEXT + arg.len());
+    let env = spawn.env.iter();
+    let env = env.map(|(name, value)| 2 * TEXT + name.len() + value.len());
+    if spawn.resources.cpu_milli == 0 {
+        Some("a child needs at least one thousandth of a CPU")
+    } else if spawn.resources.mem_bytes < MIN_MEMORY {
+        Some("a child needs 640 KiB of memory for its sandbox alone")
+    } else if args.chain(env).sum::<usize>() > MAX_DATA {
+        Some("arguments and environment take more than 64 KiB; a pipe takes more")
+    } else {
+        None
     }
 }
 

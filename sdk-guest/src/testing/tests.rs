@@ -1,7 +1,7 @@
 //! An executor and a task of a few lines, through all that a script can do.
 
 use super::*;
-use crate::{ChildId, Host, Stdio, Task, Timer, UpdateError};
+use crate::{ChildId, Host, MessageError, SpawnError, Stdio, Task, Timer, UpdateError};
 
 /// Runs each task as a child with the task's data as input, and ticks.
 struct Runner {
@@ -85,6 +85,29 @@ impl Executor for Liar {
         assert_eq!(say(State::Finished), Err(UpdateError::AlreadyEnded));
         let other = host.update("other", State::Running, "", &[]);
         assert_eq!(other, Err(UpdateError::UnknownTask));
+        let large = host.send(&vec![0; (64 << 10) + 1]);
+        assert_eq!(large, Err(MessageError::TooLarge(64 << 10)));
+        let child = Spawn::this_bundle(Resources::new(1, 1 << 20));
+        let no_cpu = Spawn::this_bundle(Resources::new(0, 1 << 20));
+        let no_memory = Spawn::this_bundle(Resources::new(1, 1));
+        let wordy = child.clone().arg("x".repeat(64 << 10));
+        for spawn in [no_cpu, no_memory, wordy] {
+            let refused = host.spawn(spawn);
+            assert!(
+                matches!(refused, Err(SpawnError::Invalid(_))),
+                "{refused:?}"
+            );
+        }
+        let left = host.left();
+        let greedy = Spawn::this_bundle(Resources {
+            cpu_milli: left.cpu_milli + 1,
+            ..left
+        });
+        assert_eq!(
+            host.spawn(greedy).err(),
+            Some(SpawnError::NoResources(left))
+        );
+        assert!(host.spawn(child).is_ok());
     }
 }
 

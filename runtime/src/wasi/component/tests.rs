@@ -289,3 +289,66 @@ async fn a_command_runs_and_its_exit_is_recognised() {
     let error = command.run(&mut store).await.unwrap_err();
     assert_eq!(exit_code(&error), Some(1));
 }
+
+/// Waits for one pollable, named so many times in one call.
+fn polls(times: u32) -> String {
+    r#"(component
+    (import "wasi:io/poll@0.2.0" (instance $poll
+        (export "pollable" (type $pollable (sub resource)))
+        (export "poll" (func (param "in" (list (borrow $pollable))) (result (list u32))))))
+    (alias export $poll "pollable" (type $pollable))
+    (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+        (alias outer 1 $pollable (type $outer))
+        (export "pollable" (type $own (eq $outer)))
+        (export "subscribe-duration" (func (param "when" u64) (result (own $own))))))
+    (core module $memory
+        (memory (export "memory") 10)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 300000)))
+    (core instance $memory (instantiate $memory))
+    (alias core export $memory "memory" (core memory $pages))
+    (core func $poll (canon lower (func $poll "poll")
+        (memory $pages) (realloc (core func $memory "realloc"))))
+    (core func $after (canon lower (func $clock "subscribe-duration")))
+    (core module $m
+        (import "" "memory" (memory 10))
+        (import "" "poll" (func $poll (param i32 i32 i32)))
+        (import "" "after" (func $after (param i64) (result i32)))
+        (func (export "run") (result i32)
+            (local $at i32) (local $pollable i32)
+            (local.set $pollable (call $after (i64.const 0)))
+            (loop $next
+                (i32.store (local.get $at) (local.get $pollable))
+                (local.set $at (i32.add (local.get $at) (i32.const 4)))
+                (br_if $next (i32.lt_u (local.get $at) (i32.const {bytes}))))
+            (call $poll (i32.const 0) (i32.const {times}) (i32.const 640000))
+            (i32.const 0)))
+    (core instance $i (instantiate $m (with "" (instance
+        (export "memory" (memory $pages))
+        (export "poll" (func $poll))
+        (export "after" (func $after))))))
+    (func $run (result (result)) (canon lift (core func $i "run")))
+    (instance $cli (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $cli)))"#
+        .replace("{bytes}", &(times * 4).to_string())
+        .replace("{times}", &times.to_string())
+}
+
+#[tokio::test]
+async fn nobody_polls_more_than_there_can_be() {
+    let engine = engine();
+    let mut linker = Linker::<Guest>::new(&engine);
+    add_to_linker(&mut linker).unwrap();
+    let ended = async |times| {
+        let component = Component::new(&engine, polls(times)).unwrap();
+        let command = CommandPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
+        let mut store = Store::new(&engine, guest(|_| {}));
+        limit_store(&mut store);
+        command.run(&mut store).await
+    };
+    assert_eq!(ended(65_536).await.unwrap(), Ok(()));
+    let error = format!("{:#}", ended(65_537).await.unwrap_err());
+    assert!(
+        error.contains("65537 pollables are polled at once"),
+        "{error}"
+    );
+}
