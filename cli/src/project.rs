@@ -66,6 +66,18 @@ impl Project {
             .join(format!("{name}.nesos"))
     }
 
+    /// Takes away what an earlier build has left there.
+    pub(crate) fn remove_layout(&self) -> Result<(), Failure> {
+        let layout = self.layout();
+        match fs::remove_dir_all(&layout) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
+                &format!("cannot remove the old {}", layout.display()),
+                error,
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn pack_files(&self, wanted: &Files) -> Result<Bytes, Failure> {
         let patterns = patterns(&wanted.include)?;
         let mut found = BTreeMap::new();

@@ -46,7 +46,10 @@ struct Report {
     wasm_bytes: u64,
     files_bytes: u64,
     minimum_memory_bytes: u64,
+    /// What its memories can grow to, if all of them say so.
+    maximum_memory_bytes: Option<u64>,
     imports: Vec<String>,
+    exports: Vec<String>,
     missing: Vec<Missing>,
     network: Vec<String>,
     volumes: Vec<String>,
@@ -177,7 +180,9 @@ impl Report {
             wasm_bytes: layout.wasm.size,
             files_bytes: layout.files.as_ref().map_or(0, |layer| layer.size),
             minimum_memory_bytes: info.minimum_memory_bytes,
+            maximum_memory_bytes: info.maximum_memory_bytes,
             imports: info.imports,
+            exports: info.exports,
             missing: info
                 .missing
                 .iter()
@@ -193,6 +198,12 @@ impl Report {
         })
     }
 
+    fn most_memory(&self) -> String {
+        self.maximum_memory_bytes
+            .map(|most| format!(", grows to at most {}", format_bytes(most)))
+            .unwrap_or_default()
+    }
+
     /// For people.
     fn lines(&self) -> Vec<String> {
         let name = self.name.as_deref().unwrap_or("-");
@@ -202,10 +213,11 @@ impl Report {
             format!("{name} {version}  {}", self.digest),
             format!("{}: {}, {wasi}", self.kind, self.encoding),
             format!(
-                "{} of Wasm, {} of files, starts with {} of memory",
+                "{} of Wasm, {} of files, starts with {} of memory{}",
                 format_bytes(self.wasm_bytes),
                 format_bytes(self.files_bytes),
-                format_bytes(self.minimum_memory_bytes)
+                format_bytes(self.minimum_memory_bytes),
+                self.most_memory()
             ),
         ];
         lines.extend(self.signatures.map(|count| match count {
@@ -213,6 +225,7 @@ impl Report {
             count => format!("signed ({count})"),
         }));
         section(&mut lines, "imports", self.imports.iter().cloned());
+        section(&mut lines, "exports", self.exports.iter().cloned());
         let missing = self.missing.iter();
         section(
             &mut lines,
