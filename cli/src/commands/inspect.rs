@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::Args;
 use nesos_bundle::artifact::{Layout, MAX_WASM_BYTES, Packed};
-use nesos_bundle::difference::between;
 use nesos_bundle::manifest::Manifest;
 use nesos_bundle::oci::ImageManifest;
 use nesos_bundle::reference::Reference;
@@ -18,7 +17,7 @@ use super::push::packed;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions};
-use crate::registry::{RegistryOptions, find};
+use crate::registry::{RegistryOptions, changes, find};
 
 /// Says what a bundle is, what it imports, what it wants to be allowed, and what of it is missing here
 #[derive(Debug, Args)]
@@ -55,8 +54,9 @@ struct Report {
     volumes: Vec<String>,
     /// How many signatures lie beside it; `None` where it is not in a registry.
     signatures: Option<usize>,
-    /// What it wants that the version under the same tag does not, and the other way about.
+    /// What it wants that the version under that name does not, and the other way about.
     changes: Vec<String>,
+    changes_since: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,23 +106,20 @@ impl Inspect {
             let manifest = manifest.as_ref()?;
             format!("{}:{}", manifest.name, manifest.tag()).parse().ok()
         });
+        // A new version is new against the latest.
         if let Some(named) = named {
-            report.changes = self.changes(&named, manifest.as_ref()).await;
+            let latest = Reference { tag: None, ..named };
+            self.compare(&mut report, &latest, manifest.as_ref()).await;
         }
         Ok(report)
     }
 
     /// Against what the same tag names now. Nobody need be there to ask.
-    async fn changes(&self, named: &Reference, manifest: Option<&Manifest>) -> Vec<String> {
-        let Ok(remote) = self.registry.remote(named, &self.master.master) else {
-            return Vec::new();
-        };
-        match find(&remote, named).await {
-            Ok(before) => between(before.manifest.as_ref(), manifest)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            Err(_) => Vec::new(),
+    async fn compare(&self, report: &mut Report, named: &Reference, manifest: Option<&Manifest>) {
+        if let Ok(remote) = self.registry.remote(named, &self.master.master) {
+            report.changes = changes(&remote, named, manifest).await;
+            let name = format!("{}:{}", named.repository(), named.tag_or_default());
+            report.changes_since = Some(name).filter(|_| !report.changes.is_empty());
         }
     }
 
@@ -139,7 +136,8 @@ impl Inspect {
                 digest: None,
                 ..reference.clone()
             };
-            report.changes = self.changes(&tagged, found.manifest.as_ref()).await;
+            self.compare(&mut report, &tagged, found.manifest.as_ref())
+                .await;
         }
         Ok(report)
     }
@@ -195,6 +193,7 @@ impl Report {
             volumes: wants.volumes.iter().map(volume).collect(),
             signatures: None,
             changes: Vec::new(),
+            changes_since: None,
         })
     }
 
@@ -234,7 +233,9 @@ impl Report {
         );
         section(&mut lines, "wants network to", self.network.iter().cloned());
         section(&mut lines, "wants volumes", self.volumes.iter().cloned());
-        section(&mut lines, "changes", self.changes.iter().cloned());
+        let since = self.changes_since.as_deref().unwrap_or_default();
+        let heading = format!("changes since {since}");
+        section(&mut lines, &heading, self.changes.iter().cloned());
         lines
     }
 }

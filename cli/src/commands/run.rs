@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nesos_bundle::manifest::Manifest;
+use nesos_bundle::manifest::{Manifest, Volume};
 use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
@@ -242,10 +242,33 @@ impl Run {
         };
         let remote = self.registry.remote(&reference, master)?;
         let found = registry::find(&remote, &reference).await?;
+        for hint in self.not_given(found.manifest.as_ref()) {
+            output::complain(&hint);
+        }
         self.order(
             Bundle::stored(&reference, found.digest),
             found.manifest.as_ref(),
         )
+    }
+
+    /// The volumes that the bundle wants and was not given: whoever runs it decides, and may not know.
+    fn not_given(&self, manifest: Option<&Manifest>) -> Vec<String> {
+        let wanted = manifest
+            .iter()
+            .flat_map(|manifest| &manifest.capabilities.volumes);
+        let missing = wanted.filter(|wanted| {
+            let mut given = self.volume.iter();
+            !given.any(|volume| volume.guest == wanted.guest)
+        });
+        let hint = |volume: &Volume| {
+            let mode = if volume.read_only { ":ro" } else { "" };
+            format!(
+                "it wants the volume {name} at {guest} and was not given it; --volume {name}::{guest}{mode} does",
+                name = volume.name,
+                guest = volume.guest
+            )
+        };
+        missing.map(hint).collect()
     }
 
     fn order(&self, bundle: Bundle, manifest: Option<&Manifest>) -> Result<Order, Failure> {
@@ -535,6 +558,19 @@ mod tests {
         assert_eq!(task.args, ["a", "y"]);
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(task.env, [variable("B", "2"), variable("A", "3")]);
+    }
+
+    #[test]
+    fn volumes_that_are_wanted_and_not_given_are_named() {
+        let text = "name = 'a'\n[[capabilities.volumes]]\nname = 'd'\nguest = '/d'\n\
+                    [[capabilities.volumes]]\nname = 'r'\nguest = '/r'\nread_only = true";
+        let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        let hints = |args: &[&str]| parse(args).expect("parses").not_given(Some(&manifest));
+        let both = hints(&["a"]);
+        assert!(both[0].contains("--volume d::/d "), "{both:?}");
+        assert!(both[1].contains("--volume r::/r:ro "), "{both:?}");
+        let given = ["--volume", "other::/d", "--volume", "r::/r", "a"];
+        assert!(hints(&given).is_empty(), "{:?}", hints(&given));
     }
 
     #[test]
