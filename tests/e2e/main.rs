@@ -4,6 +4,7 @@
 //! how Nesos works inside; only flags, exit statuses and output count.
 
 mod bad_input;
+mod bundles;
 mod cluster;
 mod demo;
 mod executors;
@@ -16,6 +17,7 @@ mod kernels;
 mod limits;
 mod policy;
 mod preemption;
+mod registry;
 mod reservations;
 mod revocable;
 mod roles;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nesos_bundle::manifest::{Manifest, Volume};
+use nesos_bundle::manifest::{Kind, Manifest, Volume};
 use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
@@ -21,7 +21,7 @@ use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
 use crate::failure::{Failure, status};
 use crate::output;
 use crate::registry::{self, RegistryOptions};
-use crate::run::bundle::Bundle;
+use crate::run::bundle::{self, Bundle};
 use crate::run::conduct::{Order, Received, Signals, conduct};
 
 /// Runs a WebAssembly program
@@ -242,6 +242,10 @@ impl Run {
         };
         let remote = self.registry.remote(&reference, master)?;
         let found = registry::find(&remote, &reference).await?;
+        if let Some(why) = found.manifest.as_ref().and_then(|said| self.no_task(said)) {
+            let line = format!("cannot run {reference}: {why}");
+            return Err(Failure::said(line).with_status(status::CANNOT_RUN));
+        }
         for hint in self.not_given(found.manifest.as_ref()) {
             output::complain(&hint);
         }
@@ -249,6 +253,16 @@ impl Run {
             Bundle::stored(&reference, found.digest),
             found.manifest.as_ref(),
         )
+    }
+
+    /// Why a bundle of this kind is nothing that runs by itself, with what is said here.
+    fn no_task(&self, manifest: &Manifest) -> Option<&'static str> {
+        match (manifest.kind, self.port) {
+            (Kind::Executor, _) => Some(bundle::EXECUTOR),
+            (Kind::Policy, _) => Some("it is a policy: `nesos policy set FILE.wasm` takes it"),
+            (Kind::Service, None) => Some(bundle::SERVICE),
+            _ => None,
+        }
     }
 
     /// The volumes that the bundle wants and was not given: whoever runs it decides, and may not know.
@@ -263,7 +277,7 @@ impl Run {
         let hint = |volume: &Volume| {
             let mode = if volume.read_only { ":ro" } else { "" };
             format!(
-                "it wants the volume {name} at {guest} and was not given it; --volume {name}::{guest}{mode} does",
+                "the bundle wants the volume {name} at {guest} and was not given it: --volume {name}::{guest}{mode} gives it",
                 name = volume.name,
                 guest = volume.guest
             )
@@ -558,6 +572,23 @@ mod tests {
         assert_eq!(task.args, ["a", "y"]);
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(task.env, [variable("B", "2"), variable("A", "3")]);
+    }
+
+    #[test]
+    fn what_is_no_task_is_not_run_as_one() {
+        for (kind, args, words) in [
+            ("executor", &["a"][..], Some("framework")),
+            ("policy", &["a"], Some("nesos policy set")),
+            ("service", &["a"], Some("--port")),
+            ("service", &["--port", "80", "a"], None),
+            ("command", &["a"], None),
+        ] {
+            let text = format!("name = 'a'\nkind = '{kind}'");
+            let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+            let why = parse(args).expect("parses").no_task(&manifest);
+            assert_eq!(why.is_some(), words.is_some(), "{kind} {args:?}: {why:?}");
+            assert!(why.unwrap_or_default().contains(words.unwrap_or_default()));
+        }
     }
 
     #[test]

@@ -1,0 +1,373 @@
+//! The cluster's registry, as other tools and hostile ones meet it, and the registries of others.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nesos_artifacts::{generate, wasip1 as guests};
+use nesos_bundle::digest_of;
+use serde_json::json;
+
+use crate::bundles::Project;
+use crate::harness::Dev;
+
+/// `HOST:PORT` of a cluster.
+fn host(dev: &Dev) -> &str {
+    dev.url
+        .strip_prefix("http://")
+        .expect("plain")
+        .trim_end_matches('/')
+}
+
+/// One request, by hand; answers the status and the body.
+fn http(dev: &Dev, request: &str, kind: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(host(dev)).expect("the master listens");
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        host(dev),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).expect("written");
+    stream.write_all(body).expect("written");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("answered");
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
+    (status.expect("a status"), body.expect("a body"))
+}
+
+/// Uploads a blob; answers how a manifest names it.
+fn upload(dev: &Dev, name: &str, kind: &str, bytes: &[u8]) -> serde_json::Value {
+    let digest = digest_of(bytes).to_string();
+    let request = format!("POST /v2/{name}/blobs/uploads/?digest={digest}");
+    let (status, said) = http(dev, &request, "application/octet-stream", bytes);
+    assert_eq!(status, 201, "{said}");
+    json!({"mediaType": kind, "digest": digest, "size": bytes.len()})
+}
+
+/// Puts a manifest of these layers, with a configuration as `skopeo`, `oras` and `wkg` make them.
+fn put(dev: &Dev, name: &str, layers: &[(&str, &[u8])]) -> (u16, String) {
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|(kind, bytes)| upload(dev, name, kind, bytes))
+        .collect();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": upload(dev, name, "application/vnd.oci.empty.v1+json", b"{}"),
+        "layers": layers,
+    });
+    let request = format!("PUT /v2/{name}/manifests/latest");
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    http(dev, &request, kind, manifest.to_string().as_bytes())
+}
+
+fn bytes_of(guest: &str) -> Vec<u8> {
+    std::fs::read(guest).expect("built")
+}
+
+/// A module that nobody has seen before: the guest, and a custom section that says when.
+fn unseen(guest: &str) -> Vec<u8> {
+    let mut bytes = bytes_of(guest);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let note = format!(
+        "\u{1}n{:032x}{:08x}",
+        now.expect("after 1970").as_nanos(),
+        std::process::id()
+    );
+    bytes.push(0);
+    bytes.push(u8::try_from(note.len()).expect("short"));
+    bytes.extend(note.as_bytes());
+    bytes
+}
+
+#[test]
+fn what_other_tools_push_runs_by_name() {
+    let dev = Dev::start(&[]);
+    let (status, said) = put(
+        &dev,
+        "plain/hello",
+        &[("application/wasm", &bytes_of(guests::HELLO))],
+    );
+    assert_eq!(status, 201, "{said}");
+    let ours = dev.run(guests::HELLO).go();
+    dev.run("plain/hello").go().exits(0).prints(ours.text());
+    assert!(dev.ask(&["bundles"]).contains("plain/hello"));
+    assert!(dev.ask(&["inspect", "plain/hello:latest"]).contains("wasi"));
+}
+
+#[test]
+fn a_digest_that_lies_is_refused_and_nothing_is_kept() {
+    let dev = Dev::start(&[]);
+    let promised = digest_of(b"what was promised");
+    let request = format!("POST /v2/a/blobs/uploads/?digest={promised}");
+    let (status, said) = http(
+        &dev,
+        &request,
+        "application/octet-stream",
+        b"something else",
+    );
+    assert_eq!(status, 400, "{said}");
+    assert!(said.contains("DIGEST_INVALID"), "{said}");
+    assert!(
+        said.contains(&digest_of(b"something else").to_string()),
+        "{said}"
+    );
+    let (status, _) = http(
+        &dev,
+        &format!("GET /v2/a/blobs/{promised}"),
+        "text/plain",
+        b"",
+    );
+    assert_eq!(status, 404);
+}
+
+#[test]
+fn a_blob_that_was_damaged_on_the_disk_is_not_run_and_is_healed_by_a_push() {
+    let dev = Dev::start(&[]);
+    let wasm = unseen(guests::HELLO);
+    let project = Project::of(&wasm, "damaged", "");
+    project.push(&dev, &[]);
+    let path = dev
+        .state
+        .join("master/bundles/sha256")
+        .join(digest_of(&wasm).hex());
+    let mut bytes = std::fs::read(&path).expect("kept");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    std::fs::write(&path, bytes).expect("written");
+    let refused = dev.run("damaged").go();
+    assert_ne!(refused.status, 0, "{refused}");
+    refused.says(&digest_of(&wasm).to_string());
+    dev.ask(&["push", project.path()]);
+    dev.run("damaged").go().exits(0);
+}
+
+#[test]
+fn a_manifest_with_a_key_that_nobody_knows_is_refused_with_its_place() {
+    let dev = Dev::start(&[]);
+    let project = Project::guest(guests::HELLO, "slip", "[resources]\nmemory = \"1GiB\"");
+    let refused = dev.tell(&["build", project.path()]).exits(125);
+    refused.says("nesos.toml").says("memory").says("line 3");
+    // Whoever pushes by other means is told the same.
+    let text = b"name = \"slip\"\n[resources]\nmemory = \"1GiB\"\n";
+    let wasm = bytes_of(guests::HELLO);
+    let manifest = ("application/vnd.nesos.manifest.v1+toml", &text[..]);
+    let (status, said) = put(&dev, "slip", &[("application/wasm", &wasm), manifest]);
+    assert_eq!(status, 400, "{said}");
+    assert!(
+        said.contains("MANIFEST_INVALID") && said.contains("memory"),
+        "{said}"
+    );
+    dev.run("slip").go().exits(127);
+}
+
+#[test]
+fn two_layers_of_wasm_are_no_bundle() {
+    let dev = Dev::start(&[]);
+    let (hello, other) = (bytes_of(guests::HELLO), bytes_of(guests::ARGS_ENV));
+    let layers = [
+        ("application/wasm", &hello[..]),
+        ("application/wasm", &other[..]),
+    ];
+    let (status, said) = put(&dev, "two", &layers);
+    assert_eq!(status, 400, "{said}");
+    assert!(said.contains("MANIFEST_INVALID"), "{said}");
+    assert!(said.contains("application/wasm"), "{said}");
+    dev.run("two").go().exits(127);
+}
+
+#[test]
+fn what_is_prewarmed_is_compiled_before_the_first_task() {
+    let dev = Dev::start(&[]);
+    let wasm = unseen(guests::HELLO);
+    let said = Project::of(&wasm, "warm", "").push(&dev, &["--prewarm"]);
+    assert!(said.ends_with("1 agent compiles it\n"), "{said}");
+    let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e-cache/nesos/compiled");
+    let hex = digest_of(&wasm).hex();
+    let is_there = || {
+        let names = std::fs::read_dir(&images).into_iter().flatten().flatten();
+        names
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().starts_with(&hex))
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_there() {
+        assert!(
+            Instant::now() < deadline,
+            "{said}: nothing of {hex} in {images:?}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    dev.run("warm").go().exits(0);
+}
+
+#[test]
+fn a_bundle_of_another_registry_runs_here() {
+    let (here, there) = (Dev::start(&[]), Dev::start(&[]));
+    let name = format!("oci://{}/team/hello:1", host(&there));
+    Project::guest(guests::HELLO, "hello", "").push(&here, &[&name]);
+    assert!(!here.ask(&["bundles"]).contains("hello"));
+    assert!(here.ask(&["bundles", &name]).contains("/team/hello"));
+    let ours = here.run(guests::HELLO).go();
+    here.run(&name).go().exits(0).prints(ours.text());
+    // A program on a cluster of its own finds it as well.
+    crate::harness::run(&name).go().exits(0).prints(ours.text());
+    there.run("team/hello:1").go().exits(0);
+    let nobodys = format!("oci://{}/team/nothing", host(&there));
+    here.run(&nobodys)
+        .go()
+        .exits(127)
+        .says("team/nothing:latest")
+        .says(host(&there));
+    drop(there);
+    here.run(&name)
+        .go()
+        .exits(125)
+        .says("cannot speak with the registry");
+}
+
+/// In front of a cluster's registry: wants a password, and breaks off the first answer that is longer than
+/// 20,000 bytes in its midst.
+struct Guard {
+    address: String,
+}
+
+/// `user:secret`, as HTTP has it.
+const AUTHORIZATION: &str = "authorization: basic dXNlcjpzZWNyZXQ=";
+
+impl Guard {
+    fn before(registry: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let registry = registry.to_owned();
+        let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (registry, broken) = (registry.clone(), broken.clone());
+                // A client that goes away is no concern of the guard's.
+                thread::spawn(move || drop(serve(stream, &registry, &broken)));
+            }
+        });
+        Self { address }
+    }
+}
+
+/// One request of one connection, without a body.
+fn serve(
+    mut client: TcpStream,
+    registry: &str,
+    broken: &std::sync::atomic::AtomicBool,
+) -> std::io::Result<()> {
+    let mut head = String::new();
+    let mut lines = BufReader::new(client.try_clone()?);
+    while !head.ends_with("\r\n\r\n") {
+        if lines.read_line(&mut head)? == 0 {
+            return Ok(());
+        }
+    }
+    if !head.to_lowercase().contains(AUTHORIZATION) {
+        return client.write_all(
+            b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"guard\"\r\n\
+              Connection: close\r\nContent-Length: 0\r\n\r\n",
+        );
+    }
+    let mut server = TcpStream::connect(registry)?;
+    let head = head.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    server.write_all(head.as_bytes())?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    let is_long = answer.len() > 20_000;
+    if is_long && !broken.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        answer.truncate(15_000);
+    }
+    client.write_all(&answer)
+}
+
+#[test]
+fn a_registry_that_wants_a_password_and_breaks_off_is_read_to_the_end() {
+    let login = tempfile::tempdir().expect("a directory");
+    let there = Dev::start(&[]);
+    Project::of(&unseen(guests::HELLO), "hello", "").push(&there, &[]);
+    let guard = Guard::before(host(&there));
+    let config = json!({"auths": {&guard.address: {"auth": "dXNlcjpzZWNyZXQ="}}});
+    std::fs::write(login.path().join("config.json"), config.to_string()).expect("written");
+    let name = format!("oci://{}/hello", guard.address);
+
+    let strangers = tempfile::tempdir().expect("a directory");
+    let here = Dev::start_with(|command| {
+        command.env("DOCKER_CONFIG", login.path());
+    });
+    let run = |folder: &Path| {
+        let folder = folder.to_owned();
+        here.run(&name).with(|command| {
+            command.env("DOCKER_CONFIG", folder);
+        })
+    };
+    run(strangers.path()).go().exits(125).says("docker login");
+    run(login.path()).go().exits(0);
+
+    // An agent without credentials is told so, and says it.
+    let here = Dev::start_with(|command| {
+        command.env("DOCKER_CONFIG", strangers.path());
+    });
+    let refused = here.run(&name).with(|command| {
+        command.env("DOCKER_CONFIG", login.path());
+    });
+    let refused = refused.go();
+    assert_ne!(refused.status, 0, "{refused}");
+    refused.says("docker login");
+}
+
+/// A hostile module ends with a reason of its own, and the cluster goes on.
+fn survives(module: &[u8]) {
+    let dev = Dev::start(&[]);
+    let file = tempfile::Builder::new()
+        .suffix(".wasm")
+        .tempfile()
+        .expect("a file");
+    std::fs::write(file.path(), module).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    let outcome = dev.run_with(&["--timeout", "2s"], path).go();
+    assert!([0, 124, 126].contains(&outcome.status), "{outcome}");
+    dev.run(guests::HELLO).go().exits(0);
+    let pushed = dev.tell(&["push", path, "hostile"]);
+    if pushed.status == 0 {
+        let by_name = dev.run_with(&["--timeout", "2s"], "hostile").go();
+        assert_eq!(by_name.status, outcome.status, "{by_name}");
+    }
+    dev.run(guests::HELLO).go().exits(0);
+}
+
+#[test]
+fn a_hundred_thousand_functions_end_with_a_reason() {
+    survives(&generate::many_functions(100_000));
+}
+
+#[test]
+fn a_function_that_costs_a_compiler_its_life_ends_with_a_reason() {
+    survives(&generate::many_locals_and_loops(5_000, 5_000));
+}
+
+#[test]
+fn blocks_nested_without_end_end_with_a_reason() {
+    survives(&generate::deep_blocks(100_000));
+}
+
+#[test]
+fn tables_of_billions_end_with_a_reason() {
+    let table = "(table 4294967295 funcref)";
+    let text = format!(
+        "(module {} (memory (export \"memory\") 1) (func (export \"_start\")))",
+        table.repeat(50)
+    );
+    survives(text.as_bytes());
+}
