@@ -6,11 +6,13 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nesos_artifacts::{generate, wasip1 as guests};
+use nesos_artifacts::{generate, hostile, policies, wasip1 as guests};
 use nesos_bundle::digest_of;
+use nesos_types::task::{TaskReason, TaskState};
 use serde_json::json;
 
 use crate::bundles::Project;
+use crate::framework::{Framework, block_on, task};
 use crate::harness::Dev;
 
 /// `HOST:PORT` of a cluster.
@@ -242,7 +244,7 @@ struct Guard {
 }
 
 /// `user:secret`, as HTTP has it.
-const AUTHORIZATION: &str = "authorization: basic dXNlcjpzZWNyZXQ=";
+const AUTHORIZATION: &str = "Basic dXNlcjpzZWNyZXQ=";
 
 impl Guard {
     fn before(registry: &str) -> Self {
@@ -274,7 +276,7 @@ fn serve(
             return Ok(());
         }
     }
-    if !head.to_lowercase().contains(AUTHORIZATION) {
+    if !head.contains(AUTHORIZATION) {
         return client.write_all(
             b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"guard\"\r\n\
               Connection: close\r\nContent-Length: 0\r\n\r\n",
@@ -327,47 +329,78 @@ fn a_registry_that_wants_a_password_and_breaks_off_is_read_to_the_end() {
     refused.says("docker login");
 }
 
-/// A hostile module ends with a reason of its own, and the cluster goes on.
-fn survives(module: &[u8]) {
+/// What a compiler would think about for days.
+fn costly() -> Vec<u8> {
+    generate::many_locals_and_loops(5_000, 5_000)
+}
+
+#[test]
+fn what_would_cost_a_compiler_too_much_is_refused_when_it_is_pushed() {
     let dev = Dev::start(&[]);
-    let file = tempfile::Builder::new()
-        .suffix(".wasm")
-        .tempfile()
-        .expect("a file");
-    std::fs::write(file.path(), module).expect("written");
-    let path = file.path().to_str().expect("UTF-8");
-    let outcome = dev.run_with(&["--timeout", "2s"], path).go();
-    assert!([0, 124, 126].contains(&outcome.status), "{outcome}");
-    dev.run(guests::HELLO).go().exits(0);
-    let pushed = dev.tell(&["push", path, "hostile"]);
-    if pushed.status == 0 {
-        let by_name = dev.run_with(&["--timeout", "2s"], "hostile").go();
-        assert_eq!(by_name.status, outcome.status, "{by_name}");
-    }
+    let (status, said) = put(&dev, "costly", &[("application/wasm", &costly())]);
+    assert_eq!(status, 400, "{said}");
+    assert!(said.contains("too costly to compile"), "{said}");
+    assert!(said.contains("5000 locals and 5000 loops"), "{said}");
+    dev.run("costly").go().exits(127);
     dev.run(guests::HELLO).go().exits(0);
 }
 
 #[test]
-fn a_hundred_thousand_functions_end_with_a_reason() {
-    survives(&generate::many_functions(100_000));
+fn whoever_goes_past_the_registry_meets_the_agent_and_it_stays_healthy() {
+    use TaskReason::{CompileLimit, InvalidModule};
+    let dev = Dev::start(&[]);
+    let (huge, tables) = (unseen(hostile::TABLE_MINIMUM), unseen(hostile::TABLES_MANY));
+    block_on(async {
+        let mut framework = Framework::connect(&dev.url).await;
+        let hello = framework.upload(guests::HELLO).await;
+        for (name, module, reason) in [
+            ("costly", costly(), CompileLimit),
+            ("crowd", generate::many_functions(600_000), CompileLimit),
+            ("masses", generate::many_functions(2_000_000), InvalidModule),
+            ("huge", huge, InvalidModule),
+            ("tables", tables, InvalidModule),
+            ("noise", vec![0x55; 1 << 20], InvalidModule),
+        ] {
+            let digest = framework.upload_bytes(module).await;
+            framework.submit([task(name, digest)]);
+            let end = framework.ends(name).await;
+            assert_eq!(end.reason, Some(reason), "{name}: {end:?}");
+            assert_eq!(end.state, TaskState::Error, "{name}: {end:?}");
+            assert!(!end.message.is_empty(), "{name}: {end:?}");
+            let after = format!("after-{name}");
+            framework.submit([task(&after, hello)]);
+            framework.reaches(&after, TaskState::Finished).await;
+        }
+        framework.teardown().await;
+    });
 }
 
 #[test]
-fn a_function_that_costs_a_compiler_its_life_ends_with_a_reason() {
-    survives(&generate::many_locals_and_loops(5_000, 5_000));
+fn many_functions_and_deep_blocks_are_compiled_and_run() {
+    let dev = Dev::start(&[]);
+    block_on(async {
+        let mut framework = Framework::connect(&dev.url).await;
+        for (name, module) in [
+            ("functions", generate::many_functions(100_000)),
+            ("blocks", generate::deep_blocks(100_000)),
+        ] {
+            let digest = framework.upload_bytes(module).await;
+            framework.submit([task(name, digest)]);
+            framework.reaches(name, TaskState::Finished).await;
+        }
+        framework.teardown().await;
+    });
 }
 
 #[test]
-fn blocks_nested_without_end_end_with_a_reason() {
-    survives(&generate::deep_blocks(100_000));
-}
-
-#[test]
-fn tables_of_billions_end_with_a_reason() {
-    let table = "(table 4294967295 funcref)";
-    let text = format!(
-        "(module {} (memory (export \"memory\") 1) (func (export \"_start\")))",
-        table.repeat(50)
+fn a_policy_is_pushed_as_what_it_is() {
+    let dev = Dev::start(&[]);
+    let said = dev.ask(&["push", policies::PRIORITY, "infra/priority"]);
+    assert!(said.starts_with("infra/priority:latest "), "{said}");
+    assert!(
+        dev.ask(&["inspect", policies::PRIORITY])
+            .contains("\npolicy: component")
     );
-    survives(text.as_bytes());
+    let refused = dev.run("infra/priority").go();
+    assert!(![0, 124, 137].contains(&refused.status), "{refused}");
 }

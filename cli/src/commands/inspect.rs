@@ -9,7 +9,7 @@ use nesos_bundle::artifact::{Layout, MAX_WASM_BYTES, Packed};
 use nesos_bundle::manifest::Manifest;
 use nesos_bundle::oci::ImageManifest;
 use nesos_bundle::reference::Reference;
-use nesos_runtime::{BundleInfo, BundleKind, inspect_bytes};
+use nesos_runtime::{BundleInfo, BundleKind};
 use nesos_types::resources::format_bytes;
 use serde::Serialize;
 
@@ -17,6 +17,7 @@ use super::push::packed;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions};
+use crate::project::look;
 use crate::registry::{RegistryOptions, changes, find};
 
 /// Says what a bundle is, what it imports, what it wants to be allowed, and what of it is missing here
@@ -156,8 +157,9 @@ impl Report {
         wasm: &[u8],
         manifest: Option<&Manifest>,
     ) -> Result<Self, Failure> {
-        let info =
-            inspect_bytes(wasm).map_err(|error| Failure::new("its Wasm cannot be run", error))?;
+        let declared = manifest.map(|manifest| manifest.kind);
+        let looked = look(wasm, declared);
+        let (kind, info) = looked.map_err(|error| Failure::new("its Wasm cannot be run", error))?;
         let wants = manifest
             .map(|manifest| manifest.capabilities.clone())
             .unwrap_or_default();
@@ -169,10 +171,7 @@ impl Report {
             digest,
             name: manifest.map(|manifest| manifest.name.clone()),
             version: manifest.and_then(|manifest| Some(manifest.version.as_ref()?.to_string())),
-            kind: manifest
-                .map(|manifest| manifest.kind)
-                .unwrap_or_default()
-                .to_string(),
+            kind: kind.to_string(),
             encoding: encoding(&info),
             wasi: info.wasi.map(|wasi| wasi.to_string()),
             wasm_bytes: layout.wasm.size,

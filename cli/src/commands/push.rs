@@ -150,7 +150,7 @@ pub(super) fn packed(path: &Path) -> Result<(Packed, Option<Reference>), Failure
         return Ok((read_layout(path)?, None));
     }
     if !path.is_dir() {
-        let parts = wasm_of(path)?;
+        let parts = wasm_of(path, None)?;
         let packed = pack(parts)
             .map_err(|error| Failure::new(&format!("cannot pack {}", path.display()), error))?;
         return Ok((packed, None));
