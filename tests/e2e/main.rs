@@ -8,6 +8,7 @@ mod bundles;
 mod cluster;
 mod demo;
 mod executors;
+mod foreign;
 mod framework;
 mod groups;
 mod handwritten;
