@@ -262,7 +262,8 @@ impl BundleCache {
 }
 
 impl BundleCache {
-    /// Sees to it that one of these keys has signed a bundle. What was signed once stays so.
+    /// Sees to it that one of these keys has signed a bundle. The source is asked each time: whom a role trusts
+    /// changes, and signatures come and go beside a bundle that stays as it is.
     ///
     /// # Errors
     /// If none did, or it could not be found out.

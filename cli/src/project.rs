@@ -8,8 +8,9 @@ use bytes::Bytes;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use nesos_bundle::artifact::{Blob, Packed, Parts, pack};
 use nesos_bundle::files;
-use nesos_bundle::manifest::{FILE_NAME, Files, Manifest};
+use nesos_bundle::manifest::{FILE_NAME, Files, Kind, Manifest};
 use nesos_bundle::oci::{ImageIndex, Interface};
+use nesos_runtime::{BundleInfo, BundleKind, InspectError, inspect_bytes, survey_bytes};
 
 use crate::failure::Failure;
 use crate::run::bundle;
@@ -50,7 +51,7 @@ impl Project {
             ))
         })?;
         let path = self.folder.join(&build.artifact);
-        let mut parts = wasm_of(&path)?;
+        let mut parts = wasm_of(&path, Some(self.manifest.kind))?;
         parts.manifest = Some(self.text.clone());
         if let Some(wanted) = &self.manifest.files {
             parts.files = Some(self.pack_files(wanted)?);
@@ -64,6 +65,18 @@ impl Project {
         self.folder
             .join("target/nesos")
             .join(format!("{name}.nesos"))
+    }
+
+    /// Takes away what an earlier build has left there.
+    pub(crate) fn remove_layout(&self) -> Result<(), Failure> {
+        let layout = self.layout();
+        match fs::remove_dir_all(&layout) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::new(
+                &format!("cannot remove the old {}", layout.display()),
+                error,
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn pack_files(&self, wanted: &Files) -> Result<Bytes, Failure> {
@@ -80,11 +93,39 @@ impl Project {
     }
 }
 
+/// What exports of a policy begin with.
+const POLICY: &str = "nesos:policy/";
+
+/// What a module or component is, and what is in it. A command must be one; whether the rest is what it is said
+/// to be its registry sees.
+pub(crate) fn look(
+    wasm: &[u8],
+    declared: Option<Kind>,
+) -> Result<(Kind, BundleInfo), InspectError> {
+    let survey = survey_bytes(wasm)?;
+    let is_policy = survey.exports.iter().any(|name| name.starts_with(POLICY));
+    match declared {
+        Some(Kind::Command) => Ok((Kind::Command, inspect_bytes(wasm)?)),
+        Some(kind) => Ok((kind, survey)),
+        None if is_policy => Ok((Kind::Policy, survey)),
+        None => {
+            let info = inspect_bytes(wasm)?;
+            let kind = match info.kind {
+                BundleKind::Executor => Kind::Executor,
+                BundleKind::Service => Kind::Service,
+                BundleKind::Module | BundleKind::ThreadedModule | BundleKind::Component => {
+                    Kind::Command
+                }
+            };
+            Ok((kind, info))
+        }
+    }
+}
+
 /// A file as the parts of a bundle without a manifest. It is seen to that it can run at all.
-pub(crate) fn wasm_of(path: &Path) -> Result<Parts, Failure> {
+pub(crate) fn wasm_of(path: &Path, declared: Option<Kind>) -> Result<Parts, Failure> {
     let bundle = bundle::read(path)?;
-    let info =
-        nesos_runtime::inspect_bytes(&bundle).map_err(|error| bundle::refused(path, &error))?;
+    let (_, info) = look(&bundle, declared).map_err(|error| bundle::refused(path, &error))?;
     Ok(Parts {
         wasm: bundle,
         interface: Some(Interface {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use nesos_bundle::artifact::{Blob, Layout};
 use nesos_bundle::client::{Credentials, RegistryConfig, RegistryError, Remote};
+use nesos_bundle::difference;
 use nesos_bundle::manifest::{MAX_BYTES, Manifest};
 use nesos_bundle::oci::ImageManifest;
 use nesos_bundle::reference::Reference;
@@ -62,6 +63,21 @@ pub(crate) struct Found {
     pub(crate) image: ImageManifest,
     pub(crate) layout: Layout,
     pub(crate) manifest: Option<Manifest>,
+}
+
+/// What `after` wants more or less than what a reference names now; nothing if that names nothing.
+pub(crate) async fn changes(
+    remote: &Remote,
+    before: &Reference,
+    after: Option<&Manifest>,
+) -> Vec<String> {
+    match find(remote, before).await {
+        Ok(before) => difference::between(before.manifest.as_ref(), after)
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Finds what a reference names now.

@@ -325,6 +325,7 @@ pub(crate) struct RoleView {
     pub(crate) offered: Resources,
     pub(crate) frameworks: u32,
     pub(crate) share_millionths: u32,
+    pub(crate) signers: Vec<String>,
 }
 
 impl RoleView {
@@ -340,6 +341,7 @@ impl RoleView {
             offered: resources(wire.offered)?,
             frameworks: wire.frameworks,
             share_millionths: wire.share_millionths,
+            signers: wire.signers,
         })
     }
 
@@ -359,6 +361,7 @@ impl RoleView {
             "SHARE",
             "GUARANTEE",
             "LIMIT",
+            "SIGNERS",
         ]);
         for role in roles {
             table.row([
@@ -371,6 +374,10 @@ impl RoleView {
                 percent(role.share_millionths),
                 amounts(&role.guarantee),
                 amounts(&role.limit),
+                match role.signers.len() {
+                    0 => "-".to_owned(),
+                    count => count.to_string(),
+                },
             ]);
         }
         table

@@ -28,6 +28,9 @@ pub(crate) const TABLE_ELEMENTS: usize = 200_000;
 /// Memories that one module may define, GC heap not counted.
 pub(crate) const MEMORIES_PER_MODULE: u32 = 4;
 
+/// The largest memory, in bytes.
+pub(crate) const MEMORY_BYTES: u64 = 4 << 30;
+
 /// Tables that one module may define.
 pub(crate) const TABLES_PER_MODULE: u32 = 8;
 
@@ -260,7 +263,7 @@ fn pool(sandboxes: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .max_core_instance_size(16 << 20)
         .max_component_instance_size(16 << 20)
-        .max_memory_size(4 << 30)
+        .max_memory_size(usize::try_from(MEMORY_BYTES).unwrap_or(usize::MAX))
         // Warm starts of one program reuse a slot whose image is in place already; pages that a
         // guest is sure to touch again are cleared rather than given back.
         .max_unused_warm_slots(64)

@@ -105,6 +105,9 @@ pub enum InspectError {
     /// It is valid, but compiling it would take more than is reasonable.
     #[error("too costly to compile: {0}")]
     TooCostly(String),
+    /// It is valid, but no sandbox has that much room, whatever its task has accepted.
+    #[error("too large for a sandbox: {0}")]
+    TooLarge(String),
     /// It is a component, but no command.
     #[error("a component whose world is not hosted here: {0}")]
     UnknownWorld(String),

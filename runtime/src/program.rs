@@ -429,6 +429,11 @@ impl Programs {
 }
 
 fn unusable(image: &Path, why: &str) -> Box<Exit> {
+    // It would be so on every agent: the bundle is too large in a way that nobody looks for before.
+    if why.contains("pooling allocator") {
+        let message = format!("too large for a sandbox: {why}");
+        return Box::new(Exit::invalid(TaskReason::InstantiateFailed, message));
+    }
     let message = format!("cannot load the compiled bundle {}: {why}", image.display());
     Box::new(Exit::dropped(TaskReason::LaunchFailed, message))
 }
@@ -520,4 +525,20 @@ pub(crate) fn minimum_bytes(needs: &wasmtime::ResourcesRequired) -> MinimumBytes
         .saturating_mul(WASM_PAGE_BYTES);
     let table = needs.max_initial_table_size.unwrap_or(0);
     memory.saturating_add(table.saturating_mul(TABLE_ELEMENT_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_for_the_pool_is_so_everywhere_and_not_tried_again() {
+        let image = Path::new("a.cwasm");
+        let exit = unusable(image, "which exceeds the limit in the pooling allocator");
+        assert_eq!(exit.state, nesos_types::task::TaskState::Error);
+        assert_eq!(exit.reason, TaskReason::InstantiateFailed);
+        let exit = unusable(image, "the file was not there");
+        assert_eq!(exit.state, nesos_types::task::TaskState::Dropped);
+        assert!(exit.message.contains("a.cwasm"), "{}", exit.message);
+    }
 }

@@ -58,7 +58,13 @@ impl Framework {
 
     /// Sees to it that the master has a guest.
     pub(crate) async fn upload(&self, wasm: &str) -> Digest {
-        let bytes = Bytes::from(std::fs::read(wasm).expect("a guest"));
+        self.upload_bytes(std::fs::read(wasm).expect("a guest"))
+            .await
+    }
+
+    /// Sees to it that the master has these bytes, whatever they are.
+    pub(crate) async fn upload_bytes(&self, bytes: impl Into<Bytes>) -> Digest {
+        let bytes = bytes.into();
         let digest = digest_of(&bytes);
         let uploaded = self.master.blobs().ensure(digest, &bytes, |_| {}).await;
         uploaded.expect("uploaded");
@@ -115,6 +121,19 @@ impl Framework {
         let status = status.await;
         assert_eq!(status.state, state, "{status:?}");
         status
+    }
+
+    /// The status with which a task ends, however it does.
+    pub(crate) async fn ends(&mut self, task: &str) -> TaskStatus {
+        let status = self.await_event(|event| match event {
+            QueueEvent::Status(status)
+                if status.task.as_str() == task && status.state.is_terminal() =>
+            {
+                Some(status.clone())
+            }
+            _ => None,
+        });
+        status.await
     }
 
     /// Ends the framework and all its tasks.

@@ -208,6 +208,19 @@ impl Dev {
         }
     }
 
+    /// Starts a cluster in an environment that the caller sets.
+    pub(crate) fn start_with(set: impl FnOnce(&mut Command)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = directory.path().join("state");
+        let (process, url) = Self::spawn_with(&state, &[], set);
+        Self {
+            process,
+            url,
+            state,
+            _directory: Some(directory),
+        }
+    }
+
     /// Starts a cluster on a state directory of the caller's.
     pub(crate) fn start_in(state: &Path) -> Self {
         let (process, url) = Self::spawn(state, &[]);
@@ -220,7 +233,17 @@ impl Dev {
     }
 
     fn spawn(state: &Path, flags: &[&str]) -> (Guarded, String) {
-        let mut child = nesos()
+        Self::spawn_with(state, flags, |_| {})
+    }
+
+    fn spawn_with(
+        state: &Path,
+        flags: &[&str],
+        set: impl FnOnce(&mut Command),
+    ) -> (Guarded, String) {
+        let mut command = nesos();
+        set(&mut command);
+        let mut child = command
             .args(["dev", "--listen", "127.0.0.1:0", "--state-dir"])
             .arg(state)
             .args(flags)
@@ -264,6 +287,14 @@ impl Dev {
         run_with(flags, guest).with(move |command| {
             command.env("NESOS_MASTER", url);
         })
+    }
+
+    /// A client command of this cluster, whatever comes of it.
+    pub(crate) fn tell(&self, args: &[&str]) -> Outcome {
+        let mut command = self.nesos();
+        command.args(args);
+        let input = Vec::new();
+        Run { command, input }.go()
     }
 
     /// What a client command of this cluster prints.

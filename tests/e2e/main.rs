@@ -4,9 +4,11 @@
 //! how Nesos works inside; only flags, exit statuses and output count.
 
 mod bad_input;
+mod bundles;
 mod cluster;
 mod demo;
 mod executors;
+mod foreign;
 mod framework;
 mod groups;
 mod handwritten;
@@ -16,6 +18,7 @@ mod kernels;
 mod limits;
 mod policy;
 mod preemption;
+mod registry;
 mod reservations;
 mod revocable;
 mod roles;

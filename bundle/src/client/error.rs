@@ -11,7 +11,7 @@ use super::credentials::CredentialsError;
 pub enum RegistryError {
     /// There is no such thing there.
     #[error(
-        "{what} is not in the registry {registry}; `nesos bundles` lists what is in the cluster's own"
+        "the registry {registry} has no {what}; `nesos bundles` lists what the cluster's own has"
     )]
     Unknown {
         /// The registry.
@@ -109,7 +109,7 @@ impl RegistryError {
         match status {
             404 => Self::Unknown {
                 registry,
-                what: what.to_owned(),
+                what: in_words(what),
             },
             401 | 403 => Self::Unauthorized { registry },
             _ => Self::Refused {
@@ -158,7 +158,7 @@ impl RegistryError {
                 Code::BlobUnknown | Code::ManifestUnknown | Code::NameUnknown | Code::NotFound,
             ) => Self::Unknown {
                 registry,
-                what: url.to_owned(),
+                what: in_words(url),
             },
             Some(Code::Unauthorized | Code::Denied) => Self::Unauthorized { registry },
             Some(Code::Toomanyrequests) => Self::Refused {
@@ -179,10 +179,22 @@ impl RegistryError {
         match self {
             Self::Unknown { registry, .. } => Self::Unknown {
                 registry,
-                what: format!("{place}: {what}"),
+                what: format!("{what} in {place}"),
             },
             other => other,
         }
+    }
+}
+
+/// What was asked for by its path, as people write it: `NAME:TAG`, `NAME@DIGEST` or `NAME`.
+fn in_words(path: &str) -> String {
+    if let Some((name, tag)) = path.rsplit_once("/manifests/") {
+        let mark = if tag.contains(':') { '@' } else { ':' };
+        return format!("bundle {name}{mark}{tag}");
+    }
+    match path.strip_suffix("/tags/list") {
+        Some(name) => format!("bundle {name}"),
+        None => path.to_owned(),
     }
 }
 
@@ -190,4 +202,26 @@ impl RegistryError {
 fn excerpt(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(500).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_named_as_people_write_it() {
+        for (path, words) in [
+            ("a/b/manifests/1.0", "bundle a/b:1.0"),
+            ("a/manifests/sha256:00", "bundle a@sha256:00"),
+            ("a/b/tags/list", "bundle a/b"),
+            ("_catalog", "_catalog"),
+        ] {
+            let error = RegistryError::of_status("here:1", 404, path, String::new());
+            let said = error.to_string();
+            assert!(
+                said.starts_with(&format!("the registry here:1 has no {words};")),
+                "{said}"
+            );
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn execute(self) -> Result<ExitCode, Failure> {
         let project = Project::open(&self.path)?;
+        // What a build that fails leaves behind must not be pushed as if it were this one.
+        project.remove_layout()?;
         build(&project)?;
         let packed = project.pack()?;
         let layout = project.layout();

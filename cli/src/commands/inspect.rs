@@ -6,11 +6,10 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use clap::Args;
 use nesos_bundle::artifact::{Layout, MAX_WASM_BYTES, Packed};
-use nesos_bundle::difference::between;
 use nesos_bundle::manifest::Manifest;
 use nesos_bundle::oci::ImageManifest;
 use nesos_bundle::reference::Reference;
-use nesos_runtime::{BundleInfo, BundleKind, inspect_bytes};
+use nesos_runtime::{BundleInfo, BundleKind};
 use nesos_types::resources::format_bytes;
 use serde::Serialize;
 
@@ -18,7 +17,8 @@ use super::push::packed;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, Format, OutputOptions};
-use crate::registry::{RegistryOptions, find};
+use crate::project::look;
+use crate::registry::{RegistryOptions, changes, find};
 
 /// Says what a bundle is, what it imports, what it wants to be allowed, and what of it is missing here
 #[derive(Debug, Args)]
@@ -46,14 +46,18 @@ struct Report {
     wasm_bytes: u64,
     files_bytes: u64,
     minimum_memory_bytes: u64,
+    /// What its memories can grow to, if all of them say so.
+    maximum_memory_bytes: Option<u64>,
     imports: Vec<String>,
+    exports: Vec<String>,
     missing: Vec<Missing>,
     network: Vec<String>,
     volumes: Vec<String>,
     /// How many signatures lie beside it; `None` where it is not in a registry.
     signatures: Option<usize>,
-    /// What it wants that the version under the same tag does not, and the other way about.
+    /// What it wants that the version under that name does not, and the other way about.
     changes: Vec<String>,
+    changes_since: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,23 +107,20 @@ impl Inspect {
             let manifest = manifest.as_ref()?;
             format!("{}:{}", manifest.name, manifest.tag()).parse().ok()
         });
+        // A new version is new against the latest.
         if let Some(named) = named {
-            report.changes = self.changes(&named, manifest.as_ref()).await;
+            let latest = Reference { tag: None, ..named };
+            self.compare(&mut report, &latest, manifest.as_ref()).await;
         }
         Ok(report)
     }
 
     /// Against what the same tag names now. Nobody need be there to ask.
-    async fn changes(&self, named: &Reference, manifest: Option<&Manifest>) -> Vec<String> {
-        let Ok(remote) = self.registry.remote(named, &self.master.master) else {
-            return Vec::new();
-        };
-        match find(&remote, named).await {
-            Ok(before) => between(before.manifest.as_ref(), manifest)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            Err(_) => Vec::new(),
+    async fn compare(&self, report: &mut Report, named: &Reference, manifest: Option<&Manifest>) {
+        if let Ok(remote) = self.registry.remote(named, &self.master.master) {
+            report.changes = changes(&remote, named, manifest).await;
+            let name = format!("{}:{}", named.repository(), named.tag_or_default());
+            report.changes_since = Some(name).filter(|_| !report.changes.is_empty());
         }
     }
 
@@ -136,7 +137,8 @@ impl Inspect {
                 digest: None,
                 ..reference.clone()
             };
-            report.changes = self.changes(&tagged, found.manifest.as_ref()).await;
+            self.compare(&mut report, &tagged, found.manifest.as_ref())
+                .await;
         }
         Ok(report)
     }
@@ -155,8 +157,9 @@ impl Report {
         wasm: &[u8],
         manifest: Option<&Manifest>,
     ) -> Result<Self, Failure> {
-        let info =
-            inspect_bytes(wasm).map_err(|error| Failure::new("its Wasm cannot be run", error))?;
+        let declared = manifest.map(|manifest| manifest.kind);
+        let looked = look(wasm, declared);
+        let (kind, info) = looked.map_err(|error| Failure::new("its Wasm cannot be run", error))?;
         let wants = manifest
             .map(|manifest| manifest.capabilities.clone())
             .unwrap_or_default();
@@ -168,16 +171,15 @@ impl Report {
             digest,
             name: manifest.map(|manifest| manifest.name.clone()),
             version: manifest.and_then(|manifest| Some(manifest.version.as_ref()?.to_string())),
-            kind: manifest
-                .map(|manifest| manifest.kind)
-                .unwrap_or_default()
-                .to_string(),
+            kind: kind.to_string(),
             encoding: encoding(&info),
             wasi: info.wasi.map(|wasi| wasi.to_string()),
             wasm_bytes: layout.wasm.size,
             files_bytes: layout.files.as_ref().map_or(0, |layer| layer.size),
             minimum_memory_bytes: info.minimum_memory_bytes,
+            maximum_memory_bytes: info.maximum_memory_bytes,
             imports: info.imports,
+            exports: info.exports,
             missing: info
                 .missing
                 .iter()
@@ -190,7 +192,14 @@ impl Report {
             volumes: wants.volumes.iter().map(volume).collect(),
             signatures: None,
             changes: Vec::new(),
+            changes_since: None,
         })
+    }
+
+    fn most_memory(&self) -> String {
+        self.maximum_memory_bytes
+            .map(|most| format!(", grows to at most {}", format_bytes(most)))
+            .unwrap_or_default()
     }
 
     /// For people.
@@ -202,10 +211,11 @@ impl Report {
             format!("{name} {version}  {}", self.digest),
             format!("{}: {}, {wasi}", self.kind, self.encoding),
             format!(
-                "{} of Wasm, {} of files, starts with {} of memory",
+                "{} of Wasm, {} of files, starts with {} of memory{}",
                 format_bytes(self.wasm_bytes),
                 format_bytes(self.files_bytes),
-                format_bytes(self.minimum_memory_bytes)
+                format_bytes(self.minimum_memory_bytes),
+                self.most_memory()
             ),
         ];
         lines.extend(self.signatures.map(|count| match count {
@@ -213,6 +223,7 @@ impl Report {
             count => format!("signed ({count})"),
         }));
         section(&mut lines, "imports", self.imports.iter().cloned());
+        section(&mut lines, "exports", self.exports.iter().cloned());
         let missing = self.missing.iter();
         section(
             &mut lines,
@@ -221,7 +232,9 @@ impl Report {
         );
         section(&mut lines, "wants network to", self.network.iter().cloned());
         section(&mut lines, "wants volumes", self.volumes.iter().cloned());
-        section(&mut lines, "changes", self.changes.iter().cloned());
+        let since = self.changes_since.as_deref().unwrap_or_default();
+        let heading = format!("changes since {since}");
+        section(&mut lines, &heading, self.changes.iter().cloned());
         lines
     }
 }

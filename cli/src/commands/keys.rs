@@ -83,5 +83,11 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
         .mode(mode)
         .open(path);
     let written: io::Result<()> = opened.and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| Failure::new(&format!("cannot write {}", path.display()), error))
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Failure::said(format!(
+            "{} is there already, and nothing is written over; choose another NAME",
+            path.display()
+        )),
+        _ => Failure::new(&format!("cannot write {}", path.display()), error),
+    })
 }

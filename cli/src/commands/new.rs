@@ -34,6 +34,8 @@ enum KindOption {
     /// A program that starts, works and ends
     #[default]
     Command,
+    /// Runs the tasks of its framework
+    Executor,
     /// Answers HTTP requests
     Service,
 }
@@ -66,10 +68,13 @@ impl New {
             )));
         }
         for (file, text) in template.files {
-            write(&self.path.join(file), &text.replace("{name}", name))?;
+            write(&self.path.join(file), &filled(text, name))?;
+        }
+        for (file, text) in template.interfaces {
+            write(&self.path.join(file), text)?;
         }
         output::line(format_args!(
-            "{0} is made; nesos build {0}",
+            "{0} is made; next: nesos build {0}, and nesos push {0}",
             self.path.display()
         ))?;
         if !is_installed(template.tool) {
@@ -87,12 +92,23 @@ impl New {
             (KindOption::Command, Language::Rust) => Ok(templates::RUST_COMMAND),
             (KindOption::Command, Language::C) => Ok(templates::C_COMMAND),
             (KindOption::Command, Language::Python) => Ok(templates::PYTHON_COMMAND),
+            (KindOption::Executor, Language::Rust) => Ok(templates::RUST_EXECUTOR),
+            (KindOption::Executor, Language::Python) => Ok(templates::PYTHON_EXECUTOR),
+            (KindOption::Executor, Language::C) => Err(Failure::said(
+                "an executor is written in Rust or Python; say --language rust",
+            )),
             (KindOption::Service, Language::Rust) => Ok(templates::RUST_SERVICE),
             (KindOption::Service, _) => Err(Failure::said(
                 "a service is written in Rust; say --language rust",
             )),
         }
     }
+}
+
+/// A template's text for a bundle of this name. The files that a Rust library is built into know no hyphens.
+fn filled(text: &str, name: &str) -> String {
+    let library = name.replace(['-', '.'], "_");
+    text.replace("{name}", name).replace("{crate}", &library)
 }
 
 fn is_installed(tool: &str) -> bool {
@@ -117,6 +133,8 @@ mod tests {
             templates::RUST_COMMAND,
             templates::C_COMMAND,
             templates::PYTHON_COMMAND,
+            templates::RUST_EXECUTOR,
+            templates::PYTHON_EXECUTOR,
             templates::RUST_SERVICE,
         ] {
             let (_, text) = template
@@ -125,10 +143,11 @@ mod tests {
                 .find(|(file, _)| *file == "nesos.toml")
                 .expect("has one");
             let manifest =
-                Manifest::parse(text.replace("{name}", "hello").as_bytes()).expect("a manifest");
-            assert_eq!(manifest.name, "hello");
+                Manifest::parse(filled(text, "my-hello").as_bytes()).expect("a manifest");
+            assert_eq!(manifest.name, "my-hello");
             let build = manifest.build.expect("is said");
             assert!(!build.command.is_empty());
+            assert!(!build.artifact.contains('{'), "{}", build.artifact);
         }
     }
 }

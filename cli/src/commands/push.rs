@@ -8,7 +8,9 @@ use clap::Args;
 use nesos_bundle::artifact::{Packed, pack};
 use nesos_bundle::client::{Progress, Remote};
 use nesos_bundle::keys::SigningKey;
-use nesos_bundle::reference::Reference;
+use nesos_bundle::manifest::Manifest;
+use nesos_bundle::media;
+use nesos_bundle::reference::{DEFAULT_TAG, Reference};
 use nesos_bundle::signature;
 use nesos_types::bundle::Digest;
 use nesos_types::ids::AgentId;
@@ -18,7 +20,7 @@ use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output;
 use crate::project::{Project, read_layout, wasm_of};
-use crate::registry::{RegistryOptions, reference};
+use crate::registry::{RegistryOptions, changes, reference};
 
 /// Pushes a bundle into the cluster's registry, or another
 ///
@@ -28,7 +30,8 @@ pub(crate) struct Push {
     /// A project's folder, an OCI layout, or a WebAssembly file
     #[arg(value_name = "PATH|FILE.wasm", default_value = ".")]
     path: PathBuf,
-    /// Under which name: NAME[:TAG] or `oci://HOST/NAME[:TAG]`; without it as nesos.toml says
+    /// Under which name: NAME[:TAG] or `oci://HOST/NAME[:TAG]`; without it as nesos.toml says, under its version
+    /// and as the latest
     #[arg(value_name = "NAME[:TAG]", value_parser = reference)]
     name: Option<Reference>,
     /// Sign it with this key; `nesos keys generate` makes one
@@ -59,17 +62,30 @@ impl Push {
             )));
         }
         let remote = self.registry.remote(&reference, &self.master.master)?;
-        let tag = reference.tag_or_default();
-        remote.push(&packed, &[tag], &Progress::default()).await?;
+        let mut tags = vec![reference.tag_or_default()];
+        if self.name.is_none() && tags != [DEFAULT_TAG] {
+            tags.push(DEFAULT_TAG);
+        }
+        let before = Reference {
+            tag: tags.last().map(|tag| (*tag).to_owned()),
+            ..reference.clone()
+        };
+        let changes = changes(&remote, &before, manifest_of(&packed).as_ref()).await;
+        remote.push(&packed, &tags, &Progress::default()).await?;
         if let Some(key) = key {
             sign(&remote, &reference, &packed, &key).await?;
         }
         let bytes: usize = packed.blobs.iter().map(|blob| blob.bytes.len()).sum();
         output::line(format_args!(
-            "{reference}  {}  {}",
+            "{}:{}  {}  {}",
+            reference.repository(),
+            tags.join(","),
             format_bytes(bytes as u64),
             packed.manifest.digest()
         ))?;
+        for change in changes {
+            output::line(format_args!("  {change}"))?;
+        }
         if let Some(agents) = &self.prewarm {
             self.prewarm(&reference, packed.manifest.digest(), agents)
                 .await?;
@@ -89,9 +105,19 @@ impl Push {
             .operator()
             .prewarm(Some(&repository), bundle, agents)
             .await?;
-        output::line(format_args!("{told} agents compile it"))?;
+        output::line(match told {
+            1 => "1 agent compiles it".to_owned(),
+            told => format!("{told} agents compile it"),
+        })?;
         Ok(())
     }
+}
+
+/// What a bundle says of itself.
+fn manifest_of(packed: &Packed) -> Option<Manifest> {
+    let mut blobs = packed.blobs.iter();
+    let blob = blobs.find(|blob| blob.descriptor.media_type == media::NESOS_MANIFEST)?;
+    Manifest::parse(&blob.bytes).ok()
 }
 
 fn signing_key(path: &Path) -> Result<SigningKey, Failure> {
@@ -124,7 +150,7 @@ pub(super) fn packed(path: &Path) -> Result<(Packed, Option<Reference>), Failure
         return Ok((read_layout(path)?, None));
     }
     if !path.is_dir() {
-        let parts = wasm_of(path)?;
+        let parts = wasm_of(path, None)?;
         let packed = pack(parts)
             .map_err(|error| Failure::new(&format!("cannot pack {}", path.display()), error))?;
         return Ok((packed, None));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use nesos_bundle::manifest::Manifest;
+use nesos_bundle::manifest::{Kind, Manifest, Volume};
 use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
@@ -21,7 +21,7 @@ use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
 use crate::failure::{Failure, status};
 use crate::output;
 use crate::registry::{self, RegistryOptions};
-use crate::run::bundle::Bundle;
+use crate::run::bundle::{self, Bundle};
 use crate::run::conduct::{Order, Received, Signals, conduct};
 
 mod serving;
@@ -223,10 +223,47 @@ impl Run {
         };
         let remote = self.registry.remote(&reference, master)?;
         let found = registry::find(&remote, &reference).await?;
+        if let Some(why) = found.manifest.as_ref().and_then(|said| self.no_task(said)) {
+            let line = format!("cannot run {reference}: {why}");
+            return Err(Failure::said(line).with_status(status::CANNOT_RUN));
+        }
+        for hint in self.not_given(found.manifest.as_ref()) {
+            output::complain(&hint);
+        }
         self.order(
             Bundle::stored(&reference, found.digest),
             found.manifest.as_ref(),
         )
+    }
+
+    /// Why a bundle of this kind is nothing that runs by itself, with what is said here.
+    fn no_task(&self, manifest: &Manifest) -> Option<&'static str> {
+        match (manifest.kind, self.port) {
+            (Kind::Executor, _) => Some(bundle::EXECUTOR),
+            (Kind::Policy, _) => Some("it is a policy: `nesos policy set FILE.wasm` takes it"),
+            (Kind::Service, None) => Some(bundle::SERVICE),
+            _ => None,
+        }
+    }
+
+    /// The volumes that the bundle wants and was not given: whoever runs it decides, and may not know.
+    fn not_given(&self, manifest: Option<&Manifest>) -> Vec<String> {
+        let wanted = manifest
+            .iter()
+            .flat_map(|manifest| &manifest.capabilities.volumes);
+        let missing = wanted.filter(|wanted| {
+            let mut given = self.volume.iter();
+            !given.any(|volume| volume.guest == wanted.guest)
+        });
+        let hint = |volume: &Volume| {
+            let mode = if volume.read_only { ":ro" } else { "" };
+            format!(
+                "the bundle wants the volume {name} at {guest} and was not given it: --volume {name}::{guest}{mode} gives it",
+                name = volume.name,
+                guest = volume.guest
+            )
+        };
+        missing.map(hint).collect()
     }
 
     fn order(&self, bundle: Bundle, manifest: Option<&Manifest>) -> Result<Order, Failure> {
@@ -491,6 +528,36 @@ mod tests {
         assert_eq!(task.args, ["a", "y"]);
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(task.env, [variable("B", "2"), variable("A", "3")]);
+    }
+
+    #[test]
+    fn what_is_no_task_is_not_run_as_one() {
+        for (kind, args, words) in [
+            ("executor", &["a"][..], Some("framework")),
+            ("policy", &["a"], Some("nesos policy set")),
+            ("service", &["a"], Some("--port")),
+            ("service", &["--port", "80", "a"], None),
+            ("command", &["a"], None),
+        ] {
+            let text = format!("name = 'a'\nkind = '{kind}'");
+            let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+            let why = parse(args).expect("parses").no_task(&manifest);
+            assert_eq!(why.is_some(), words.is_some(), "{kind} {args:?}: {why:?}");
+            assert!(why.unwrap_or_default().contains(words.unwrap_or_default()));
+        }
+    }
+
+    #[test]
+    fn volumes_that_are_wanted_and_not_given_are_named() {
+        let text = "name = 'a'\n[[capabilities.volumes]]\nname = 'd'\nguest = '/d'\n\
+                    [[capabilities.volumes]]\nname = 'r'\nguest = '/r'\nread_only = true";
+        let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        let hints = |args: &[&str]| parse(args).expect("parses").not_given(Some(&manifest));
+        let both = hints(&["a"]);
+        assert!(both[0].contains("--volume d::/d "), "{both:?}");
+        assert!(both[1].contains("--volume r::/r:ro "), "{both:?}");
+        let given = ["--volume", "other::/d", "--volume", "r::/r", "a"];
+        assert!(hints(&given).is_empty(), "{:?}", hints(&given));
     }
 
     #[test]

@@ -30,6 +30,12 @@ enum Content {
 /// What every WebAssembly file begins with.
 const MAGIC: &[u8] = b"\0asm";
 
+/// Why a service does not run without more.
+pub(crate) const SERVICE: &str = "it is a service: say on which port it listens, with --port";
+/// Why an executor does not run by itself.
+pub(crate) const EXECUTOR: &str =
+    "it is an executor: it waits for tasks, and a framework has it run them";
+
 /// The most that a bundle may be: a master takes no more either.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -84,9 +90,10 @@ impl Bundle {
             let info = inspect_bytes(&bytes).map_err(|error| refused(&path, &error))?;
             info.check_imports()
                 .map_err(|error| refused(&path, &error))?;
-            if info.kind == BundleKind::Service && !serves {
-                let why = "it is a service: say on which port it listens, with --port";
-                return Err(cannot_run(&path, why));
+            match info.kind {
+                BundleKind::Service if !serves => return Err(cannot_run(&path, SERVICE)),
+                BundleKind::Executor => return Err(cannot_run(&path, EXECUTOR)),
+                _ => {}
             }
             if info.kind == BundleKind::Executor {
                 let why =

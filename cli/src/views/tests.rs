@@ -47,6 +47,7 @@ fn state() -> v1::State {
             offered: None,
             frameworks: 1,
             share_millionths: 123_456,
+            signers: vec!["PEM".to_owned()],
             ..v1::RoleState::default()
         }],
         ..v1::State::default()
@@ -67,8 +68,8 @@ fn tasks_are_a_table() {
 fn roles_are_a_table() {
     let view = StateView::new(state()).expect("understood");
     expect![[r#"
-        ROLE  WEIGHT  PRIORITY  FRAMEWORKS  USED             OFFERED  SHARE   GUARANTEE  LIMIT
-        web   1.5     0         1           0.5 CPU, 64 MiB  -        12.3 %  -          -"#]]
+        ROLE  WEIGHT  PRIORITY  FRAMEWORKS  USED             OFFERED  SHARE   GUARANTEE  LIMIT  SIGNERS
+        web   1.5     0         1           0.5 CPU, 64 MiB  -        12.3 %  -          -      1"#]]
     .assert_eq(&RoleView::table(&view.roles).render(Style::plain(), 0));
 }
 

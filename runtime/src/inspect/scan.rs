@@ -2,14 +2,17 @@
 
 use wasmparser::{
     BinaryReaderError, Encoding, ExternalKind, FuncToValidate, FuncValidatorAllocations,
-    FunctionBody, Operator, Parser, Payload, TypeRef, ValidPayload, Validator, ValidatorResources,
-    WasmFeatures,
+    FunctionBody, Operator, Parser, Payload, TableType, TypeRef, ValidPayload, Validator,
+    ValidatorResources, WasmFeatures,
 };
+
+use nesos_types::resources::format_bytes;
 
 use super::imports::{
     WASI_0_1_MODULE, missing_function, missing_interface, missing_of_module, wasi_package,
 };
 use super::{BundleInfo, BundleKind, InspectError, Interface, MissingImport, WasiVersion};
+use crate::engine::{MEMORIES_PER_MODULE, MEMORY_BYTES, TABLE_ELEMENTS, TABLES_PER_MODULE};
 use crate::guest_api::EXECUTOR_EVENTS;
 use crate::service::INCOMING_HANDLER;
 
@@ -136,6 +139,40 @@ fn check_cost(body: &FunctionBody<'_>) -> Result<(), Trouble> {
     Ok(())
 }
 
+fn too_large(what: String) -> Trouble {
+    Trouble::Bundle(InspectError::TooLarge(what))
+}
+
+fn check_count(what: &str, count: u32, limit: u32) -> Result<(), Trouble> {
+    if count > limit {
+        return Err(too_large(format!(
+            "a module of {count} {what}; the limit is {limit}"
+        )));
+    }
+    Ok(())
+}
+
+fn check_memory(minimum_bytes: u64) -> Result<(), Trouble> {
+    if minimum_bytes > MEMORY_BYTES {
+        return Err(too_large(format!(
+            "a memory that starts with {}; the limit is {}",
+            format_bytes(minimum_bytes),
+            format_bytes(MEMORY_BYTES)
+        )));
+    }
+    Ok(())
+}
+
+fn check_table(table: &TableType) -> Result<(), Trouble> {
+    let elements = table.initial;
+    if elements > TABLE_ELEMENTS as u64 {
+        return Err(too_large(format!(
+            "a table that starts with {elements} elements; the limit is {TABLE_ELEMENTS}"
+        )));
+    }
+    Ok(())
+}
+
 fn count_loops(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
     let mut loops = 0;
     for operator in body.get_operators_reader()? {
@@ -158,8 +195,15 @@ impl Found {
                 self.count_functions(u64::from(section.count()))?
             }
             Payload::MemorySection(section) => {
+                check_count("memories", section.count(), MEMORIES_PER_MODULE)?;
                 for memory in section.clone() {
-                    self.add_memory(&memory?);
+                    check_memory(self.add_memory(&memory?))?;
+                }
+            }
+            Payload::TableSection(section) => {
+                check_count("tables", section.count(), TABLES_PER_MODULE)?;
+                for table in section.clone() {
+                    check_table(&table?.ty)?;
                 }
             }
             Payload::ImportSection(section) if !self.is_component => {
@@ -202,14 +246,15 @@ impl Found {
         Ok(())
     }
 
-    fn add_memory(&mut self, memory: &wasmparser::MemoryType) {
+    /// Answers what the memory starts with, in bytes.
+    fn add_memory(&mut self, memory: &wasmparser::MemoryType) -> u64 {
         let page = 1_u64 << memory.page_size_log2.unwrap_or(16);
-        self.minimum_memory_bytes = self
-            .minimum_memory_bytes
-            .saturating_add(memory.initial.saturating_mul(page));
+        let minimum = memory.initial.saturating_mul(page);
+        self.minimum_memory_bytes = self.minimum_memory_bytes.saturating_add(minimum);
         self.has_unbounded_memory |= memory.maximum.is_none();
         let maximum = memory.maximum.unwrap_or_default().saturating_mul(page);
         self.maximum_memory_bytes = self.maximum_memory_bytes.saturating_add(maximum);
+        minimum
     }
 
     fn add_import(&mut self, module: &str, name: &str, ty: &TypeRef) {

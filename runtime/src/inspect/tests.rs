@@ -64,6 +64,31 @@ fn libraries_and_strange_worlds_are_refused() {
 }
 
 #[test]
+fn what_no_sandbox_has_room_for_is_refused_with_the_limit() {
+    let start = "(func (export \"_start\"))";
+    for (what, words) in [
+        (
+            "(table 200001 funcref)".to_owned(),
+            "200001 elements; the limit is 200000",
+        ),
+        ("(table 1 funcref)".repeat(9), "9 tables; the limit is 8"),
+        ("(memory 1)".repeat(5), "5 memories; the limit is 4"),
+        ("(memory i64 65537)".to_owned(), "the limit is 4 GiB"),
+    ] {
+        let refused = message(module(&format!("(module {what} {start})")));
+        assert!(
+            refused.starts_with("too large for a sandbox: "),
+            "{refused}"
+        );
+        assert!(refused.contains(words), "{refused}");
+        let inside = message(module(&format!("(component (core module {what} {start}))")));
+        assert_eq!(inside, refused);
+    }
+    let most = format!("(module (table 200000 funcref) {start})");
+    module(&most).unwrap();
+}
+
+#[test]
 fn threads_are_recognised() {
     let info = module(
         r#"(module

@@ -266,6 +266,7 @@ fn role(view: &RoleView, holdings: &Holdings<'_>) -> v1::RoleState {
         guarantee: Some((&view.settings.guarantee).into()),
         limit: Some((&view.settings.limit).into()),
         held: Some((&view.held).into()),
+        signers: view.settings.signers.clone(),
     }
 }
 
