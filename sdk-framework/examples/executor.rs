@@ -15,6 +15,7 @@ use nesos_types::resources::Resources;
 use nesos_types::role::Role;
 use nesos_types::task::{TaskInfo, TaskState, Work};
 
+#[expect(clippy::print_stdout, reason = "an example that prints answers")]
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);

@@ -238,7 +238,7 @@ impl Run {
 
     /// Why a bundle of this kind is nothing that runs by itself, with what is said here.
     fn no_task(&self, manifest: &Manifest) -> Option<&'static str> {
-        match (manifest.kind, self.port) {
+        match (manifest.kind, self.serving.port) {
             (Kind::Executor, _) => Some(bundle::EXECUTOR),
             (Kind::Policy, _) => Some("it is a policy: `nesos policy set FILE.wasm` takes it"),
             (Kind::Service, None) => Some(bundle::SERVICE),
