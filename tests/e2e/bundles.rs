@@ -338,13 +338,17 @@ fn nesos_fails_to_overwrite(key: &Path) {
 }
 
 #[test]
-fn whose_bundle_it_is_does_not_decide_who_runs_it() {
+fn a_bundle_runs_for_its_tenant_and_nobody_else() {
     let dev = Dev::start(&[]);
     Project::guest(guests::HELLO, "ads/web/hello", "").push(&dev, &[]);
-    for role in ["ads/web", "ads", "search", "*"] {
+    for role in ["ads/web", "ads", "ads/mobile"] {
         dev.run_with(&["--role", role], "ads/web/hello")
             .go()
             .exits(0);
+    }
+    for role in ["search", "*"] {
+        let refused = dev.run_with(&["--role", role], "ads/web/hello").go();
+        refused.exits(125).says("is for role ads");
     }
 }
 

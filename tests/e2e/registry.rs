@@ -96,14 +96,14 @@ fn what_other_tools_push_runs_by_name() {
     let dev = Dev::start(&[]);
     let (status, said) = put(
         &dev,
-        "plain/hello",
+        "plain-hello",
         &[("application/wasm", &bytes_of(guests::HELLO))],
     );
     assert_eq!(status, 201, "{said}");
     let ours = dev.run(guests::HELLO).go();
-    dev.run("plain/hello").go().exits(0).prints(ours.text());
-    assert!(dev.ask(&["bundles"]).contains("plain/hello"));
-    assert!(dev.ask(&["inspect", "plain/hello:latest"]).contains("wasi"));
+    dev.run("plain-hello").go().exits(0).prints(ours.text());
+    assert!(dev.ask(&["bundles"]).contains("plain-hello"));
+    assert!(dev.ask(&["inspect", "plain-hello:latest"]).contains("wasi"));
 }
 
 #[test]

@@ -67,6 +67,16 @@ pub struct RepositoryError(pub String);
 /// How a repository of another registry is written.
 const OCI_SCHEME: &str = "oci://";
 
+impl Repository {
+    /// The top-level role whose it is: the first part of its name. None is everybody's: a name of one part, or what
+    /// lies in another registry.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&str> {
+        let (tenant, _) = self.name.split_once('/')?;
+        self.registry.is_none().then_some(tenant)
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.registry {

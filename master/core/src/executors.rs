@@ -93,6 +93,8 @@ impl Master {
     ) -> Result<(), Invalid> {
         let agent = &self.agents[acceptance.agent];
         validate::task(&task, &agent.info)?;
+        let role = &self.allocator.clients[acceptance.client].role;
+        validate::bundle(task.repository.as_ref(), role)?;
         if task.has_sandbox() {
             if agent.free_sandboxes() as usize <= draft.sandboxes {
                 let most = agent.info.max_sandboxes.unwrap_or(u32::MAX);

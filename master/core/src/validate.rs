@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nesos_types::agent::AgentInfo;
+use nesos_types::bundle::Repository;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{ExecutorId, TaskId};
 use nesos_types::limits::{Limits, Metering};
@@ -173,6 +174,21 @@ pub(crate) fn task(task: &TaskInfo, agent: &AgentInfo) -> Result<(), Invalid> {
         }
         _ => Ok(()),
     }
+}
+
+/// Checks that the bundle is the role's to run: of the same tenant, or everybody's.
+pub(crate) fn bundle(repository: Option<&Repository>, role: &Role) -> Result<(), Invalid> {
+    let Some((repository, tenant)) = repository.and_then(|own| Some((own, own.tenant()?))) else {
+        return Ok(());
+    };
+    // Repositories have no capitals.
+    let top = role.as_str().split('/').next().unwrap_or_default();
+    if top.eq_ignore_ascii_case(tenant) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!(
+        "bundle {repository} is for role {tenant} and those below it, and the task is launched in role {role}; launch it there, or push it under a name of one part, which is for all"
+    )))
 }
 
 fn resources(resources: &Resources) -> Result<(), Invalid> {

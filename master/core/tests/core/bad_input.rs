@@ -149,6 +149,33 @@ fn a_quota_above_the_cluster_is_refused_with_both_amounts() {
     assert_eq!(state(&script), before, "not even the weight");
 }
 
+#[test]
+fn a_bundle_of_another_tenant_is_no_task_of_this_role() {
+    for (in_role, name, runs) in [
+        ("ads", "ads/hello", true),
+        ("ads", "ads/web/hello", true),
+        ("ads/web", "ads/hello", true),
+        ("ads", "hello", true),
+        ("ads", "oci://example.org/search/hello", true),
+        ("Ads", "ads/hello", true),
+        ("ads", "search/hello", false),
+        ("ads", "adsense/hello", false),
+        ("*", "ads/hello", false),
+    ] {
+        let mut script = Script::new();
+        script.subscribe_as(1, None, FrameworkInfo::new("a", [role(in_role)]));
+        script.register(2, "host", res(4, 4096));
+        let mut info = TaskInfo::new(id("t"), Digest([0; 32]), res(1, 64));
+        info.repository = Some(name.parse().expect("a repository"));
+        script.launch(1, &[script.last_offer()], &[SharedTask::new(info)]);
+        let refused = script.said("bundle search/hello is for role search")
+            || script.said("bundle adsense/hello is for role adsense")
+            || script.said("bundle ads/hello is for role ads");
+        assert_eq!(refused, !runs, "{name} in {in_role}");
+        assert_eq!(script.said("2< Launch"), runs, "{name} in {in_role}");
+    }
+}
+
 /// A framework in role `ads` with a volume `v`, which a task of it uses.
 fn volume_in_use() -> Script {
     let mut script = Script::new();
