@@ -238,13 +238,13 @@ impl Remote {
             return Ok(response);
         }
         let status = response.status().as_u16();
-        let what = path.to_owned();
-        Err(RegistryError::of_status(
-            &self.host,
-            status,
-            &what,
-            String::new(),
-        ))
+        let chunks = response.bytes_stream();
+        let chunks = chunks
+            .map(|chunk| chunk.map_err(|error| RegistryError::unreachable(&self.host, &error)));
+        // Whether its reason could be read or not, it refused.
+        let said = collect(chunks.boxed(), MAX_MANIFEST_BYTES).await;
+        let why = error::reason(&String::from_utf8_lossy(&said.unwrap_or_default()));
+        Err(RegistryError::of_status(&self.host, status, path, why))
     }
 
     /// Begins to read a blob at an offset.

@@ -133,7 +133,7 @@ impl RegistryError {
                 registry: registry.to_owned(),
             },
             OciDistributionError::ServerError { code, url, message } => {
-                Self::of_status(registry, code, &url, excerpt(&message))
+                Self::of_status(registry, code, &url, reason(&message))
             }
             OciDistributionError::RegistryError { envelope, url } => {
                 Self::of_envelope(registry, &envelope, &url)
@@ -164,12 +164,12 @@ impl RegistryError {
             Some(Code::Toomanyrequests) => Self::Refused {
                 registry,
                 status: 429,
-                why: excerpt(&envelope.to_string()),
+                why: envelope_reason(envelope),
             },
             _ => Self::Refused {
                 registry,
                 status: 400,
-                why: excerpt(&envelope.to_string()),
+                why: envelope_reason(envelope),
             },
         }
     }
@@ -198,6 +198,24 @@ fn in_words(path: &str) -> String {
     }
 }
 
+/// Why a registry refused: the message in its answer, if it is one of the specification's.
+pub(super) fn reason(answer: &str) -> String {
+    let answered = serde_json::from_str::<serde_json::Value>(answer).ok();
+    let message = answered.as_ref().and_then(|answered| {
+        let message = answered.pointer("/errors/0/message")?;
+        message.as_str().filter(|message| !message.is_empty())
+    });
+    excerpt(message.unwrap_or(answer))
+}
+
+fn envelope_reason(envelope: &oci_client::errors::OciEnvelope) -> String {
+    let first = envelope.errors.first();
+    match first.map(|error| &error.message) {
+        Some(message) if !message.is_empty() => excerpt(message),
+        _ => excerpt(&envelope.to_string()),
+    }
+}
+
 /// What a stranger said, as far as it fits a line.
 fn excerpt(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -207,6 +225,15 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_registry() {
+        let answer = r#"{"errors":[{"code":"UNKNOWN","message":"the disk\nis full","detail":{}}]}"#;
+        assert_eq!(reason(answer), "the disk is full");
+        for other in ["teapot", "{}", r#"{"errors":[]}"#] {
+            assert_eq!(reason(other), other);
+        }
+    }
 
     #[test]
     fn what_is_not_there_is_named_as_people_write_it() {

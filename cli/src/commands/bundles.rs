@@ -68,7 +68,8 @@ struct Row {
     name: String,
     tag: String,
     digest: String,
-    kind: String,
+    /// What its `nesos.toml` says, if it has one.
+    kind: Option<String>,
 }
 
 impl Bundles {
@@ -84,7 +85,8 @@ impl Bundles {
         }
         let mut table = Table::new(["NAME", "TAG", "KIND", "DIGEST"]);
         for row in &rows {
-            table.row([&row.name, &row.tag, &row.kind, &row.digest].map(Clone::clone));
+            let kind = row.kind.as_deref().unwrap_or("-");
+            table.row([&row.name, &row.tag, kind, &row.digest].map(str::to_owned));
         }
         self.output.list(&rows, &table)
     }
@@ -132,10 +134,7 @@ impl At {
                 name: reference.repository().to_string(),
                 tag,
                 digest: found.digest.to_string(),
-                kind: found
-                    .manifest
-                    .map(|manifest| manifest.kind.to_string())
-                    .unwrap_or_default(),
+                kind: found.manifest.map(|manifest| manifest.kind.to_string()),
             });
         }
         Ok(rows)
