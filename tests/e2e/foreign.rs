@@ -23,7 +23,10 @@ fn a_bundle_of_another_registry_runs_here() {
     here.run(&name).go().exits(0).prints(ours.text());
     // A program on a cluster of its own finds it as well.
     crate::harness::run(&name).go().exits(0).prints(ours.text());
-    there.run("team/hello:1").go().exits(0);
+    there
+        .run_with(&["--role", "team"], "team/hello:1")
+        .go()
+        .exits(0);
     let nobodys = format!("oci://{}/team/nothing", host(&there));
     here.run(&nobodys)
         .go()

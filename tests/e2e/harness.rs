@@ -19,6 +19,24 @@ pub(crate) fn nesos() -> Command {
     command
 }
 
+/// The same with the signals that end a program as they are at a terminal: whoever is started in the background
+/// may have inherited that SIGINT is ignored, until it listens itself.
+pub(crate) fn interruptible() -> Command {
+    let nesos = nesos();
+    let mut command = Command::new("env");
+    command
+        .arg("--default-signal=INT,TERM")
+        .arg(nesos.get_program())
+        .env_remove("NESOS_MASTER")
+        .envs(
+            nesos
+                .get_envs()
+                .filter_map(|(key, value)| Some((key, value?))),
+        )
+        .stdin(Stdio::null());
+    command
+}
+
 /// A `nesos run` in the making: flags, then the guest, then its arguments.
 pub(crate) struct Run {
     command: Command,

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use nesos_artifacts::wasip1 as guests;
 
-use crate::harness::{Guarded, exit_status, nesos, read_until, signal};
+use crate::harness::{Guarded, exit_status, interruptible, nesos, read_until, signal};
 
 #[test]
 fn what_is_written_comes_back_before_the_end_of_input() {
@@ -58,7 +58,7 @@ fn signals_kill_the_task_and_leave_nothing_behind() {
     for name in ["INT", "TERM"] {
         let scratch = tempfile::tempdir().expect("a directory");
         let mut child = Guarded(
-            nesos()
+            interruptible()
                 .args(["run", guests::SLEEP, "600"])
                 .env("TMPDIR", scratch.path())
                 .stdout(Stdio::piped())

@@ -27,6 +27,7 @@ mod conversations;
 mod operator;
 mod policy;
 mod registry;
+mod s3;
 mod starting;
 
 /// A master of one test, and its directory.

@@ -23,7 +23,7 @@ fn bundle(network: &str) -> Packed {
     .unwrap()
 }
 
-fn client() -> Client {
+pub(super) fn client() -> Client {
     // Another test may have been first, with the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::new(ClientConfig {
@@ -32,7 +32,7 @@ fn client() -> Client {
     })
 }
 
-async fn push(client: &Client, reference: &Reference, packed: &Packed) {
+pub(super) async fn push(client: &Client, reference: &Reference, packed: &Packed) {
     let [config, layers @ ..] = &packed.blobs[..] else {
         panic!("{packed:?}");
     };
@@ -69,7 +69,12 @@ async fn a_client_of_another_make_pushes_and_pulls() {
     let auth = RegistryAuth::Anonymous;
     let kinds = vec![media::WASM, media::NESOS_MANIFEST];
     let pulled = client.pull(&reference, &auth, kinds).await.unwrap();
-    assert_eq!(pulled.layers[0].data, packed.blobs[1].bytes);
+    // It has the layers in the order in which they arrived.
+    for blob in &packed.blobs[1..] {
+        let kind = &blob.descriptor.media_type;
+        let layer = pulled.layers.iter().find(|layer| layer.media_type == *kind);
+        assert_eq!(layer.unwrap().data, blob.bytes);
+    }
     assert_eq!(pulled.config.data, packed.blobs[0].bytes);
     let tags = client
         .list_tags(&reference, &auth, None, None)
