@@ -26,6 +26,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".nesos.v1.UploadChunk")
         .bytes(".nesos.v1.DownloadChunk")
         .bytes(".nesos.v1.LogsChunk")
+        // What few tasks have takes no room in all others.
+        .boxed(".nesos.v1.TaskInfo.executor")
+        .boxed(".nesos.v1.TaskInfo.group")
+        .boxed(".nesos.v1.TaskInfo.health")
+        .boxed(".nesos.v1.TaskInfo.service")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -52,7 +52,7 @@ impl TryFrom<v1::ExecutorInfo> for ExecutorInfo {
 /// What a task has in the cells, as fields of its description.
 #[derive(Debug, Default)]
 pub(crate) struct WireWork {
-    pub(crate) executor: Option<v1::ExecutorInfo>,
+    pub(crate) executor: Option<Box<v1::ExecutorInfo>>,
     pub(crate) run: String,
     pub(crate) run_of: String,
     pub(crate) registration_timeout_us: u64,
@@ -63,7 +63,7 @@ impl From<&Work> for WireWork {
         match work {
             Work::Sandbox => Self::default(),
             Work::InExecutor { executor, run } => Self {
-                executor: Some(executor.as_ref().into()),
+                executor: Some(Box::new(executor.as_ref().into())),
                 run: text(run.as_ref()),
                 ..Self::default()
             },
@@ -91,7 +91,7 @@ impl TryFrom<WireWork> for Work {
                 registration_timeout: Duration::from_micros(wire.registration_timeout_us),
             }),
             (Some(executor), None) => {
-                let executor = Arc::new(ExecutorInfo::try_from(executor)?);
+                let executor = Arc::new(ExecutorInfo::try_from(*executor)?);
                 Ok(Self::InExecutor { executor, run })
             }
             (Some(_), Some(_)) => Err(WireError::Invalid {

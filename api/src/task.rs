@@ -231,9 +231,9 @@ impl From<&TaskInfo> for v1::TaskInfo {
             run_id: work.run,
             run_of: work.run_of,
             registration_timeout_us: work.registration_timeout_us,
-            group: task.group.as_ref().map(Into::into),
-            service: task.service.as_ref().map(Into::into),
-            health: task.health.as_ref().map(Into::into),
+            group: task.group.as_ref().map(|group| Box::new(group.into())),
+            service: task.service.as_deref().map(|it| Box::new(it.into())),
+            health: task.health.as_deref().map(|it| Box::new(it.into())),
             args: task.args.clone(),
             env: wire_env(&task.env),
             resources: Some((&task.resources).into()),
@@ -306,9 +306,9 @@ impl TryFrom<v1::TaskInfo> for TaskInfo {
                 registration_timeout_us: wire.registration_timeout_us,
             }
             .try_into()?,
-            group: wire.group.map(TryInto::try_into).transpose()?,
-            service: wire.service.map(TryInto::try_into).transpose()?,
-            health: wire.health.map(TryInto::try_into).transpose()?,
+            group: wire.group.map(|it| (*it).try_into()).transpose()?,
+            service: boxed(wire.service)?,
+            health: boxed(wire.health)?,
             args: wire.args,
             env: env(wire.env),
             resources: required("task.resources", wire.resources)?.try_into()?,
@@ -325,6 +325,14 @@ impl TryFrom<v1::TaskInfo> for TaskInfo {
             data: wire.data,
         })
     }
+}
+
+/// What few tasks have is kept beside them, here as there.
+fn boxed<W, T: TryFrom<W, Error = WireError>>(
+    wire: Option<Box<W>>,
+) -> Result<Option<Box<T>>, WireError> {
+    wire.map(|wire| T::try_from(*wire).map(Box::new))
+        .transpose()
 }
 
 fn mount(wire: v1::Mount) -> Mount {

@@ -132,16 +132,19 @@ fn run() -> SharedTask {
         registration_timeout: Duration::from_secs(60),
     };
     task.repository = Some("hello".parse().expect("a repository"));
-    task.service = Some(Service {
+    task.service = Some(Box::new(Service {
         port: 31_000,
         requests_per_instance: 2,
         concurrency: 3,
         request_cpu: Some(Duration::from_millis(4)),
         request_timeout: Some(Duration::from_millis(5)),
         instance_mem_bytes: Some(6),
-    });
+    }));
     let path = "/health".to_owned();
-    task.health = Some(HealthCheck::by(Probe::Http { port: 31_000, path }));
+    task.health = Some(Box::new(HealthCheck::by(Probe::Http {
+        port: 31_000,
+        path,
+    })));
     task.into()
 }
 

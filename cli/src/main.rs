@@ -7,6 +7,7 @@ mod connect;
 mod demo;
 mod failure;
 mod output;
+mod program;
 mod project;
 mod registry;
 mod run;

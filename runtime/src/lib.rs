@@ -8,6 +8,7 @@
 //! Invariant: this crate does not know that agents or masters exist. Invariant: no other crate names
 //! wasmtime or a WASI crate.
 
+mod awaitable;
 #[cfg(feature = "bench")]
 pub mod bench_support;
 mod compile;

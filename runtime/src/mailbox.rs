@@ -12,8 +12,8 @@ use bytes::Bytes;
 use nesos_types::ids::TaskId;
 use nesos_types::task::{SharedTask, TaskInfo};
 use thiserror::Error;
-use tokio::sync::watch;
 
+use crate::awaitable::Awaitable;
 use crate::ledger::Ledger;
 use crate::uplink::MAX_MESSAGE_BYTES;
 
@@ -88,7 +88,7 @@ impl Audience {
 /// The mailbox of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    state: watch::Sender<State>,
+    state: Awaitable<State>,
     ledger: Arc<Ledger>,
 }
 
@@ -106,83 +106,72 @@ impl Mailbox {
     /// An empty one, whose contents are charged to `ledger`.
     pub(crate) fn new(ledger: Arc<Ledger>) -> Self {
         Self {
-            state: watch::Sender::default(),
+            state: Awaitable::default(),
             ledger,
         }
     }
 
     /// Puts an event in, at the end.
     pub(crate) fn post(&self, event: GuestEvent) -> Result<(), PostError> {
-        let mut posted = Ok(());
-        self.state.send_if_modified(|state| {
-            posted = self.try_post(state, event);
-            posted.is_ok()
-        });
-        posted
-    }
-
-    fn try_post(&self, state: &mut State, event: GuestEvent) -> Result<(), PostError> {
-        state.audience.hears(&event)?;
-        if matches!(&event, GuestEvent::Message(data) if data.len() > MAX_MESSAGE_BYTES) {
-            return Err(PostError::TooLarge);
-        }
-        let bytes = weight(&event);
-        let full = state.events.len() >= MAX_EVENTS || state.bytes + bytes > MAX_BYTES;
-        if full || !self.ledger.take(bytes) {
-            return Err(PostError::Full);
-        }
-        state.bytes += bytes;
-        state.at_rest = false;
-        state.events.push_back(event);
-        Ok(())
+        self.state.change(|state| {
+            state.audience.hears(&event)?;
+            if matches!(&event, GuestEvent::Message(data) if data.len() > MAX_MESSAGE_BYTES) {
+                return Err(PostError::TooLarge);
+            }
+            let bytes = weight(&event);
+            let full = state.events.len() >= MAX_EVENTS || state.bytes + bytes > MAX_BYTES;
+            if full || !self.ledger.take(bytes) {
+                return Err(PostError::Full);
+            }
+            state.bytes += bytes;
+            state.at_rest = false;
+            state.events.push_back(event);
+            Ok(())
+        })
     }
 
     /// It is known who reads this. What they cannot hear is thrown away.
     pub(crate) fn open(&self, audience: Audience) {
-        self.state.send_modify(|state| {
-            state.audience = audience;
-            let before = state.bytes;
-            state.events.retain(|event| audience.hears(event).is_ok());
-            state.bytes = state.events.iter().map(weight).sum();
-            self.ledger.give_back(before - state.bytes);
-        });
+        let mut state = self.state.lock();
+        state.audience = audience;
+        if state.events.is_empty() {
+            return;
+        }
+        let before = state.bytes;
+        state.events.retain(|event| audience.hears(event).is_ok());
+        state.bytes = state.events.iter().map(weight).sum();
+        self.ledger.give_back(before - state.bytes);
     }
 
     /// Takes out the first event.
     pub(crate) fn take(&self) -> Option<GuestEvent> {
-        let mut taken = None;
-        self.state.send_if_modified(|state| {
-            taken = state.events.pop_front();
-            let bytes = taken.as_ref().map_or(0, weight);
-            state.bytes -= bytes;
-            self.ledger.give_back(bytes);
-            // Nobody waits for a mailbox to become emptier.
-            false
-        });
-        taken
+        let mut state = self.state.lock();
+        let taken = state.events.pop_front()?;
+        let bytes = weight(&taken);
+        state.bytes -= bytes;
+        self.ledger.give_back(bytes);
+        Some(taken)
     }
 
     /// The guest begins or ends to wait for an event.
     pub(crate) fn set_at_rest(&self, at_rest: bool) {
-        self.state.send_if_modified(|state| {
-            state.at_rest = at_rest && state.events.is_empty();
-            false
-        });
+        let mut state = self.state.lock();
+        state.at_rest = at_rest && state.events.is_empty();
     }
 
     /// Whether the guest waits for an event and there is none.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.state.borrow().at_rest
+        self.state.lock().at_rest
     }
 
     /// Whether nobody reads this any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.state.borrow().audience == Audience::Over
+        self.state.lock().audience == Audience::Over
     }
 
     /// The guest should stop by then. It may be told again, but only that it has less time.
     pub(crate) fn request_stop(&self, by: Instant) {
-        self.state.send_modify(|state| {
+        self.state.change(|state| {
             state.at_rest = false;
             state.stop_at = Some(state.stop_at.map_or(by, |before| before.min(by)));
         });
@@ -190,20 +179,17 @@ impl Mailbox {
 
     /// When the guest will be dropped, if it should stop.
     pub(crate) fn stop_at(&self) -> Option<Instant> {
-        self.state.borrow().stop_at
+        self.state.lock().stop_at
     }
 
     /// Waits until an event waits.
     pub(crate) async fn until_event(&self) {
-        // The sender is ours, so the channel cannot be closed.
-        let mut state = self.state.subscribe();
-        let _ = state.wait_for(|state| !state.events.is_empty()).await;
+        self.state.until(|state| !state.events.is_empty()).await;
     }
 
     /// Waits until the guest should stop.
     pub(crate) async fn until_stop(&self) {
-        let mut state = self.state.subscribe();
-        let _ = state.wait_for(|state| state.stop_at.is_some()).await;
+        self.state.until(|state| state.stop_at.is_some()).await;
     }
 }
 

@@ -398,7 +398,7 @@ fn a_port_that_is_taken_drops_the_task() {
     let bench = Bench::new();
     let first = faults(&bench, |_| {});
     let exit = bench.exit(services::FAULTS, |task| {
-        task.service = Some(service(first.port))
+        task.service = Some(Box::new(service(first.port)))
     });
     assert_eq!(
         (exit.state, exit.reason),
@@ -432,7 +432,7 @@ fn a_service_and_its_task_must_say_the_same() {
         exit.message
     );
     let exit = bench.exit(services::HELLO_HTTP, |task| {
-        task.health = Some(HealthCheck::by(Probe::Call));
+        task.health = Some(Box::new(HealthCheck::by(Probe::Call)));
     });
     assert_eq!(exit.reason, TaskReason::TaskInvalid);
     assert!(
@@ -453,7 +453,7 @@ fn a_service_and_its_task_must_say_the_same() {
 fn a_guest_is_asked_for_its_health() {
     let bench = Bench::new();
     let served = bench.serve(services::AILING, |task| {
-        task.health = Some(HealthCheck::by(Probe::Call));
+        task.health = Some(Box::new(HealthCheck::by(Probe::Call)));
         task.limits = Limits::default();
     });
     assert_eq!(bench.healthy(&served), Ok(()));

@@ -24,6 +24,7 @@ mod revocable;
 mod roles;
 mod services;
 mod streams;
+mod templates;
 mod threads;
 mod wasip1;
 mod wasip2;

@@ -2,7 +2,9 @@
 
 use nesos_artifacts::{policies, wasip1 as guests};
 
+use crate::bundles::Project;
 use crate::harness::{Dev, exit_status, signal};
+use crate::registry::host;
 
 fn policy(dev: &Dev) -> serde_json::Value {
     serde_json::from_str(&dev.ask(&["policy", "--output", "json"])).expect("JSON")
@@ -44,6 +46,27 @@ fn a_policy_decides_and_is_kept_over_a_restart() {
     let said = dev.ask(&["policy", "set", "drf"]);
     assert!(said.contains("the policy is drf"), "{said}");
     assert!(policy(&dev)["digest"].is_null());
+}
+
+#[test]
+fn a_policy_is_set_by_its_name_in_a_registry() {
+    let (dev, there) = (Dev::start(&[]), Dev::start(&[]));
+    for at in [&dev, &there] {
+        at.ask(&["push", policies::PRIORITY, "infra/first"]);
+    }
+    let said = dev.ask(&["policy", "set", "infra/first"]);
+    assert!(said.contains("infra/first"), "{said}");
+    let elsewhere = format!("oci://{}/infra/first:latest", host(&there));
+    let said = dev.ask(&["policy", "set", &elsewhere]);
+    assert!(said.contains(&elsewhere), "{said}");
+    assert!(policy(&dev)["fault"].is_null());
+    dev.tell(&["policy", "set", "infra/second"])
+        .exits(127)
+        .says("infra/second:latest");
+    Project::guest(guests::HELLO, "hello", "").push(&dev, &[]);
+    dev.tell(&["policy", "set", "hello"])
+        .exits(126)
+        .says("of the kind command, no policy");
 }
 
 #[test]

@@ -35,13 +35,13 @@ fn free_port() -> u16 {
 }
 
 /// A `nesos run` that serves.
-struct Serving {
-    process: Guarded,
-    port: u16,
+pub(crate) struct Serving {
+    pub(crate) process: Guarded,
+    pub(crate) port: u16,
 }
 
 impl Serving {
-    fn start(guest: &str, flags: &[&str]) -> Self {
+    pub(crate) fn start(guest: &str, flags: &[&str]) -> Self {
         let port = free_port();
         let mut child: Child = nesos()
             .args(["run", "--port", &port.to_string()])
@@ -60,7 +60,7 @@ impl Serving {
 }
 
 /// Status and body of the answer.
-fn get(port: u16, path: &str) -> (u16, String) {
+pub(crate) fn get(port: u16, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a limit");
     let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -188,13 +188,13 @@ async fn ailing() {
         .with_ranges("ports", ports);
     let id = "ailing".parse().expect("an id");
     let mut task = TaskInfo::new(id, digest, resources);
-    task.service = Some(Service::at(port));
-    task.health = Some(HealthCheck {
+    task.service = Some(Box::new(Service::at(port)));
+    task.health = Some(Box::new(HealthCheck {
         delay: Duration::from_millis(100),
         interval: Duration::from_millis(100),
         failures: 3,
         ..HealthCheck::by(Probe::Call)
-    });
+    }));
     handle.send(QueueInput::Submit(vec![task.into()]));
 
     let well = health(&mut events).await;

@@ -389,10 +389,10 @@ pub struct TaskInfo {
     pub group: Option<TaskGroup>,
     /// How it serves, if it is a service.
     #[serde(default)]
-    pub service: Option<Service>,
+    pub service: Option<Box<Service>>,
     /// How it is found out whether it is well.
     #[serde(default)]
-    pub health: Option<HealthCheck>,
+    pub health: Option<Box<HealthCheck>>,
     /// Arguments; the first is the program's name.
     pub args: Vec<String>,
     /// Environment variables.

@@ -35,7 +35,7 @@ impl<L: Launcher> Sandboxes<L> {
         };
         let (sandboxes, key) = (self.clone(), key.clone());
         let watched = key.clone();
-        let watch = tokio::spawn(async move { sandboxes.probe_for_ever(&key, check).await });
+        let watch = tokio::spawn(async move { sandboxes.probe_for_ever(&key, *check).await });
         if let Some(mut entry) = self.table.get_mut(&watched)
             && !entry.ledger.has_ended()
         {

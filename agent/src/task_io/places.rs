@@ -130,14 +130,6 @@ impl TaskPlaces {
         }
     }
 
-    /// The task has ended in this cell; if it is in another by now, that is news of an earlier one.
-    fn end_in(&self, cell: CellId, key: &TaskKey) {
-        let is_here = self.tasks.get(key).is_some_and(|place| place.cell == cell);
-        if is_here {
-            self.end(key);
-        }
-    }
-
     fn put(&self, key: &TaskKey, cell: CellId, directory: Option<PathBuf>, stdio: Stdio) {
         let place = Place {
             cell,
@@ -150,8 +142,9 @@ impl TaskPlaces {
         }
     }
 
-    fn end(&self, key: &TaskKey) {
-        let Some(mut place) = self.tasks.get_mut(key) else {
+    /// The task has ended in this cell; if it is in another by now, that is news of an earlier one.
+    fn end_in(&self, cell: CellId, key: &TaskKey) {
+        let Some(mut place) = self.tasks.get_mut(key).filter(|place| place.cell == cell) else {
             return;
         };
         let before = std::mem::replace(&mut place.life, Life::Ended);

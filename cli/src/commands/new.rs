@@ -38,6 +38,8 @@ enum KindOption {
     Executor,
     /// Answers HTTP requests
     Service,
+    /// Decides whom a master serves next
+    Policy,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -101,6 +103,10 @@ impl New {
             (KindOption::Service, _) => Err(Failure::said(
                 "a service is written in Rust; say --language rust",
             )),
+            (KindOption::Policy, Language::Rust) => Ok(templates::RUST_POLICY),
+            (KindOption::Policy, _) => Err(Failure::said(
+                "a policy is written in Rust; say --language rust",
+            )),
         }
     }
 }
@@ -136,6 +142,7 @@ mod tests {
             templates::RUST_EXECUTOR,
             templates::PYTHON_EXECUTOR,
             templates::RUST_SERVICE,
+            templates::RUST_POLICY,
         ] {
             let (_, text) = template
                 .files

@@ -1,17 +1,24 @@
 //! `nesos policy`: who decides in which order frameworks are served.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use nesos_api::v1;
 use nesos_api::v1::set_policy_request::Policy as Requested;
+use nesos_bundle::manifest::Kind;
+use nesos_bundle::reference::Reference;
+use nesos_sdk::digest_of;
 
+use super::pull::blob;
 use crate::amounts;
 use crate::connect::MasterOptions;
-use crate::failure::Failure;
+use crate::failure::{Failure, status};
 use crate::output::{self, Format, OutputOptions};
+use crate::program::Program;
+use crate::registry::{self, RegistryOptions};
 use crate::run::bundle::Bundle;
 use crate::views::{PolicyView, StateView};
 
@@ -38,9 +45,10 @@ enum Change {
 /// memory; one that fails is put aside, and DRF decides in its place until a policy is set again.
 #[derive(Debug, Args)]
 struct Set {
-    /// `drf` (fair shares), `priority` (roles of higher priority first), or a plug-in's file
-    #[arg(value_name = "drf|priority|FILE.wasm")]
-    policy: PathBuf,
+    /// `drf` (fair shares), `priority` (roles of higher priority first), or a plug-in: its file, or its name in
+    /// the cluster's registry or another
+    #[arg(value_name = "drf|priority|NAME|FILE.wasm")]
+    policy: OsString,
     /// With `priority`: end tasks of lower priority for what frameworks of higher priority have said to
     /// wait for and cannot be served otherwise
     #[arg(long)]
@@ -48,6 +56,8 @@ struct Set {
     /// How long such a task has to end by itself, in place of what it asks for itself
     #[arg(long, value_name = "TIME", requires = "preempt", value_parser = amounts::duration)]
     grace: Option<Duration>,
+    #[command(flatten)]
+    registry: RegistryOptions,
     #[command(flatten)]
     master: MasterOptions,
 }
@@ -99,16 +109,32 @@ impl Set {
 
     /// Sees to it that the master has the plug-in.
     async fn upload(&self) -> Result<Requested, Failure> {
-        let bundle = Bundle::open(&self.policy)?;
+        let (name, wasm) = match Program::named(&self.policy)? {
+            Program::File(path) => {
+                let bundle = Bundle::open(&path)?;
+                (bundle.program(), bundle.bytes().unwrap_or_default())
+            }
+            Program::Stored(reference) => (reference.to_string(), self.stored(&reference).await?),
+        };
+        let digest = digest_of(&wasm);
         let client = self.master.connect().await?;
-        client
-            .blobs()
-            .ensure(bundle.digest, &bundle.bytes().unwrap_or_default(), |_| {})
-            .await?;
-        Ok(Requested::Plugin(v1::PolicyPlugin {
-            name: bundle.program(),
-            digest: bundle.digest.to_string(),
-        }))
+        client.blobs().ensure(digest, &wasm, |_| {}).await?;
+        let digest = digest.to_string();
+        Ok(Requested::Plugin(v1::PolicyPlugin { name, digest }))
+    }
+
+    /// The plug-in of this name.
+    async fn stored(&self, reference: &Reference) -> Result<Bytes, Failure> {
+        let remote = self.registry.remote(reference, &self.master.master)?;
+        let found = registry::find(&remote, reference).await?;
+        if let Some(manifest) = found.manifest.filter(|said| said.kind != Kind::Policy) {
+            let line = format!(
+                "{reference} is a bundle of the kind {}, no policy",
+                manifest.kind
+            );
+            return Err(Failure::said(line).with_status(status::CANNOT_RUN));
+        }
+        blob(&remote, &found.layout.wasm).await
     }
 }
 

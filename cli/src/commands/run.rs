@@ -1,13 +1,11 @@
 //! `nesos run`: one program, from its file to its exit status.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nesos_bundle::manifest::{Kind, Manifest, Volume};
-use nesos_bundle::reference::{Reference, SCHEME};
 use nesos_types::limits::{Limits, Metering};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -20,6 +18,7 @@ use crate::cluster::{Cluster, one_port};
 use crate::connect::{self, DEFAULT_CONNECT_TIMEOUT};
 use crate::failure::{Failure, status};
 use crate::output;
+use crate::program::{Program, nobodys};
 use crate::registry::{self, RegistryOptions};
 use crate::run::bundle::{self, Bundle};
 use crate::run::conduct::{Order, Received, Signals, conduct};
@@ -195,25 +194,11 @@ impl Run {
 
     /// Which program is meant.
     fn program(&self) -> Result<Program, Failure> {
-        let word = self.program.first().cloned().unwrap_or_default();
-        let path = PathBuf::from(&word);
-        let Some(name) = word.to_str() else {
-            return Ok(Program::File(path));
-        };
-        let is_file = [".wasm", ".wat"].iter().any(|end| name.ends_with(end))
-            || ["./", "../", "/"]
-                .iter()
-                .any(|begin| name.starts_with(begin));
-        if name.starts_with(SCHEME) {
-            let reference = name.parse::<Reference>();
-            return reference
-                .map(Program::Stored)
-                .map_err(|error| Failure::said(error.to_string()));
-        }
-        if is_file || (name.contains('/') && path.exists()) {
-            return Ok(Program::File(path));
-        }
-        Ok(name.parse().map_or(Program::File(path), Program::Stored))
+        Program::named(
+            self.program
+                .first()
+                .map_or(OsStr::new(""), OsString::as_os_str),
+        )
     }
 
     /// What is to be run of a bundle in a registry: what its tag names now, from here on by digest.
@@ -240,7 +225,7 @@ impl Run {
     fn no_task(&self, manifest: &Manifest) -> Option<&'static str> {
         match (manifest.kind, self.serving.port) {
             (Kind::Executor, _) => Some(bundle::EXECUTOR),
-            (Kind::Policy, _) => Some("it is a policy: `nesos policy set FILE.wasm` takes it"),
+            (Kind::Policy, _) => Some("it is a policy: `nesos policy set NAME` takes it"),
             (Kind::Service, None) => Some(bundle::SERVICE),
             _ => None,
         }
@@ -289,8 +274,8 @@ impl Run {
             stdio: Stdio::Attached,
             mounts: self.dir.clone(),
             volumes: self.volume.clone(),
-            service: self.serving.service(),
-            health: self.serving.health(),
+            service: self.serving.service().map(Box::new),
+            health: self.serving.health().map(Box::new),
             ..TaskInfo::new(task_id()?, bundle.digest, self.resources(manifest))
         };
         Ok(Order {
@@ -337,27 +322,6 @@ impl Run {
 const DEFAULT_CPU_MILLI: u64 = 1000;
 const DEFAULT_MEM_BYTES: u64 = 128 << 20;
 const DEFAULT_DISK_BYTES: u64 = 64 << 20;
-
-/// What is run.
-#[derive(Debug, PartialEq, Eq)]
-enum Program {
-    File(PathBuf),
-    Stored(Reference),
-}
-
-/// A bundle's name, and no cluster that could have it.
-fn nobodys(reference: &Reference) -> Failure {
-    let is_there = std::path::Path::new(&reference.name).exists();
-    let hint = if is_there {
-        format!("; the file of this name is ./{}", reference.name)
-    } else {
-        String::new()
-    };
-    Failure::said(format!(
-        "{reference} is not a file, and a bundle in the registry of no cluster: name a cluster by --master{hint}"
-    ))
-    .with_status(status::NOT_FOUND)
-}
 
 /// Wasm programs take their arguments as UTF-8.
 fn text(argument: &OsString) -> Result<String, Failure> {
@@ -465,24 +429,6 @@ mod tests {
             resources.unclaimed(),
             Resources::new(0, 128 << 20).with_disk(64 << 20)
         );
-    }
-
-    #[test]
-    fn files_and_names_are_told_apart() {
-        let program = |word: &str| parse(&[word]).expect("parses").program().expect("one");
-        for file in ["x.wasm", "a/x.wat", "./x", "../x", "/x", "src/main.rs", "X"] {
-            assert_eq!(program(file), Program::File(file.into()), "{file}");
-        }
-        for name in [
-            "x",
-            "ads/web/hello",
-            "ads/web/hello:1.0",
-            "oci://localhost:5000/a:b",
-        ] {
-            let reference = name.parse().expect("a reference");
-            assert_eq!(program(name), Program::Stored(reference), "{name}");
-        }
-        assert!(parse(&["oci://"]).expect("parses").program().is_err());
     }
 
     #[test]

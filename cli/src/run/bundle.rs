@@ -95,11 +95,6 @@ impl Bundle {
                 BundleKind::Executor => return Err(cannot_run(&path, EXECUTOR)),
                 _ => {}
             }
-            if info.kind == BundleKind::Executor {
-                let why =
-                    "it is an executor, which a framework starts with the first task that names it";
-                return Err(cannot_run(&path, why));
-            }
             check_memory(&path, &info, mem_bytes)
         });
         inspected

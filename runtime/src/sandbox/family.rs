@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use tokio::sync::watch;
-
 use super::Control;
+use crate::awaitable::Awaitable;
 
 /// Thousandths of a CPU that an executor cannot give to its children: it has to be able to hear of them.
 pub(crate) const OWN_CPU_MILLI: u64 = 10;
@@ -18,7 +17,7 @@ pub(crate) const OWN_CPU_MILLI: u64 = 10;
 /// The children of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Family {
-    members: watch::Sender<Members>,
+    members: Awaitable<Members>,
 }
 
 #[derive(Debug)]
@@ -42,7 +41,7 @@ struct Member {
 impl Family {
     pub(super) fn new(total_cpu_milli: u64) -> Self {
         Self {
-            members: watch::Sender::new(Members {
+            members: Awaitable::new(Members {
                 total_cpu_milli,
                 children: BTreeMap::new(),
                 next_id: 1,
@@ -54,23 +53,20 @@ impl Family {
 
     /// The whole family may use so much CPU. Says what of it is left to the executor itself.
     pub(super) fn set_total(&self, cpu_milli: u64) -> u64 {
-        let mut own = 0;
-        self.members.send_modify(|members| {
-            members.total_cpu_milli = cpu_milli;
-            members.set_children();
-            own = members.own();
-        });
-        own
+        let mut members = self.members.lock();
+        members.total_cpu_milli = cpu_milli;
+        members.set_children();
+        members.own()
     }
 
     /// What the whole family may use.
     pub(crate) fn total_cpu_milli(&self) -> u64 {
-        self.members.borrow().total_cpu_milli
+        self.members.lock().total_cpu_milli
     }
 
     /// What could be given to one more child.
     pub(crate) fn left_cpu_milli(&self) -> u64 {
-        let members = self.members.borrow();
+        let members = self.members.lock();
         let total = members.total_cpu_milli.saturating_sub(OWN_CPU_MILLI);
         total.saturating_sub(members.given())
     }
@@ -78,32 +74,26 @@ impl Family {
     /// Takes a child in: its id, and what the executor itself has from now on; none if there is not so much
     /// CPU, or if there are to be no more children.
     pub(crate) fn admit(&self, cpu_milli: u64) -> Option<(u64, u64)> {
-        let mut admitted = None;
-        self.members.send_if_modified(|members| {
-            let room = members.total_cpu_milli.saturating_sub(OWN_CPU_MILLI);
-            if members.closed || members.given().saturating_add(cpu_milli) > room {
-                return false;
-            }
-            let id = members.next_id;
-            members.next_id += 1;
-            let control = Weak::new();
-            members.children.insert(id, Member { cpu_milli, control });
-            admitted = Some((id, members.own()));
-            true
-        });
-        admitted
+        let mut members = self.members.lock();
+        let room = members.total_cpu_milli.saturating_sub(OWN_CPU_MILLI);
+        if members.closed || members.given().saturating_add(cpu_milli) > room {
+            return None;
+        }
+        let id = members.next_id;
+        members.next_id += 1;
+        let control = Weak::new();
+        members.children.insert(id, Member { cpu_milli, control });
+        Some((id, members.own()))
     }
 
     /// A child that was taken in has been launched. It is ended at once if the family has come to its end.
     pub(crate) fn joined(&self, id: u64, control: &Arc<Control>) {
-        let mut closed = false;
-        self.members.send_if_modified(|members| {
-            closed = members.closed;
-            if let Some(member) = members.children.get_mut(&id) {
-                member.control = Arc::downgrade(control);
-            }
-            false
-        });
+        let mut members = self.members.lock();
+        let closed = members.closed;
+        if let Some(member) = members.children.get_mut(&id) {
+            member.control = Arc::downgrade(control);
+        }
+        drop(members);
         if closed {
             control.drop_guest();
         }
@@ -111,19 +101,17 @@ impl Family {
 
     /// A child has ended, having used so much CPU time. Says what the executor itself has from now on.
     pub(crate) fn leave(&self, id: u64, cpu_ns: u64) -> u64 {
-        let mut own = 0;
-        self.members.send_modify(|members| {
+        self.members.change(|members| {
             members.children.remove(&id);
             members.ended_cpu_ns += cpu_ns;
             members.set_children();
-            own = members.own();
-        });
-        own
+            members.own()
+        })
     }
 
     /// CPU time that the children have used.
     pub(super) fn cpu_ns(&self) -> u64 {
-        let members = self.members.borrow();
+        let members = self.members.lock();
         let live = members.children.values().filter_map(|member| {
             let control = member.control.upgrade()?;
             Some(control.meter.cpu_ns.load(Ordering::Relaxed))
@@ -133,24 +121,21 @@ impl Family {
 
     /// Ends all children; there are to be no more.
     pub(super) fn close(&self) {
-        let mut children = Vec::new();
-        self.members.send_modify(|members| {
-            members.closed = true;
-            let controls = members.children.values();
-            children = controls
-                .filter_map(|member| member.control.upgrade())
-                .collect();
-        });
+        let mut members = self.members.lock();
+        members.closed = true;
+        let controls = members.children.values();
+        let children: Vec<_> = controls
+            .filter_map(|member| member.control.upgrade())
+            .collect();
         // Not under the lock, which whoever ends needs.
+        drop(members);
         children.iter().for_each(|child| child.drop_guest());
     }
 
     /// Waits until no child is left.
     pub(super) async fn gone(&self) {
-        // The sender is ours, so the channel cannot be closed.
-        let mut members = self.members.subscribe();
-        let _ = members
-            .wait_for(|members| members.children.is_empty())
+        self.members
+            .until(|members| members.children.is_empty())
             .await;
     }
 }

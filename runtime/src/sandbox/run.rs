@@ -98,12 +98,14 @@ async fn course(
     };
     let wasi = wasi_spec(spec, host.quotas.clone());
     if let Some(service) = service {
-        return serve(host, service, wasi, launch).await;
+        // Boxed, as executors and threads are: what all others would carry along for them, room for their state,
+        // costs each no-op task several µs.
+        return Box::pin(serve(host, service, wasi, launch)).await;
     }
     match (&program.kind, entry) {
         (Kind::Module(command), _) => live(command, wasi, launch).await,
         (Kind::Component(command), _) => live(command, wasi, launch).await,
-        (Kind::Executor(executor), Entry::Main) => live(executor, wasi, launch).await,
+        (Kind::Executor(executor), Entry::Main) => Box::pin(live(executor, wasi, launch)).await,
         (Kind::Executor(executor), Entry::Child) => match &executor.command {
             Some(command) => live(command, wasi, launch).await,
             None => Err(Box::new(no_command("an executor"))),
@@ -112,7 +114,7 @@ async fn course(
             Some(command) => live(command, wasi, launch).await,
             None => Err(Box::new(no_command("a service"))),
         },
-        (Kind::Threaded(module), _) => live_threads(module, wasi, launch).await,
+        (Kind::Threaded(module), _) => Box::pin(live_threads(module, wasi, launch)).await,
     }
 }
 
@@ -182,7 +184,7 @@ fn service_of(
                 );
             }
             check_instance(&service, program)?;
-            Ok(Some(service))
+            Ok(Some(*service))
         }
         (_, Some(_)) => invalid(
             "the task is to be a service, but the bundle does not export wasi:http/incoming-handler@0.2: leave out `service`, or build it for the world wasi:http/proxy",

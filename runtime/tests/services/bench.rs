@@ -100,7 +100,7 @@ impl Bench {
         let resources = Resources::new(1000, 64 << 20).with_disk(1 << 20);
         let id = "service".parse().expect("an id");
         let mut task = TaskInfo::new(id, Digest([0; 32]), resources);
-        task.service = Some(service(free_port()));
+        task.service = Some(Box::new(service(free_port())));
         change(&mut task);
         let port = task.service.as_ref().map_or(0, |service| service.port);
         let own = tempfile::tempdir_in(&self.directory)

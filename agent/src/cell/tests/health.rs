@@ -15,14 +15,14 @@ fn checked(probe: Probe) -> CellCommand {
     };
     let mut task = (*launch.task).clone();
     task.kill_grace = Some(Duration::from_secs(7));
-    task.health = Some(HealthCheck {
+    task.health = Some(Box::new(HealthCheck {
         probe,
         delay: SECOND,
         interval: SECOND,
         timeout: SECOND,
         failures: 2,
         grace: Duration::ZERO,
-    });
+    }));
     launch.task = task.into();
     CellCommand::Launch(launch)
 }

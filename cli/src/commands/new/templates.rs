@@ -341,22 +341,22 @@ name = "{crate}"
 crate-type = ["cdylib"]
 
 [dependencies]
-wasi = "0.14"
+wasip2 = "2"
 
 [workspace]
 "#,
         ),
         (
             "src/lib.rs",
-            r#"use wasi::http::types::{
+            r#"use wasip2::http::types::{
     Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
 };
 
 struct Service;
 
-wasi::http::proxy::export!(Service);
+wasip2::http::proxy::export!(Service);
 
-impl wasi::exports::http::incoming_handler::Guest for Service {
+impl wasip2::exports::http::incoming_handler::Guest for Service {
     fn handle(_request: IncomingRequest, answer: ResponseOutparam) {
         let response = OutgoingResponse::new(Fields::new());
         let body = response.body().expect("the first body");
@@ -372,4 +372,128 @@ impl wasi::exports::http::incoming_handler::Guest for Service {
         IGNORED,
     ],
     interfaces: &[],
+};
+
+pub(super) const RUST_POLICY: Template = Template {
+    tool: "cargo",
+    files: &[
+        (
+            "nesos.toml",
+            r#"name = "{name}"
+version = "0.1.0"
+kind = "policy"
+
+[build]
+command = ["cargo", "build", "--release", "--target", "wasm32-wasip2"]
+artifact = "target/wasm32-wasip2/release/{crate}.wasm"
+target = "wasm32-wasip2"
+"#,
+        ),
+        (
+            "Cargo.toml",
+            r#"[package]
+name = "{name}"
+version = "0.1.0"
+edition = "2024"
+
+[lib]
+name = "{crate}"
+crate-type = ["cdylib"]
+
+[dependencies]
+wit-bindgen = { version = "0.62", default-features = false, features = ["macros", "realloc", "std"] }
+
+[workspace]
+"#,
+        ),
+        (
+            "src/lib.rs",
+            r#"//! An allocation policy: whoever was served longest ago is served next.
+
+use std::cell::RefCell;
+
+use exports::nesos::policy::order::{Change, ClientId, Guest};
+
+wit_bindgen::generate!({ path: "wit", world: "policy" });
+
+struct Policy;
+
+export!(Policy);
+
+struct Client {
+    id: ClientId,
+    wants: bool,
+}
+
+/// All clients, whoever was served longest ago first.
+#[derive(Default)]
+struct Line {
+    clients: Vec<Client>,
+    /// How many of them were asked or passed over in this turn.
+    passed: usize,
+}
+
+impl Line {
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::PutClient(client) => self.clients.push(Client { id: client.id, wants: false }),
+            Change::RemoveClient(id) => self.clients.retain(|client| client.id != id),
+            Change::SetWanting(wish) => {
+                for client in self.clients.iter_mut().filter(|client| client.id == wish.client) {
+                    client.wants = wish.wanting;
+                }
+            }
+            // A stable sort: all others keep their places.
+            Change::Served(id) => self.clients.sort_by_key(|client| client.id == id),
+            Change::Configure(_) | Change::Grow(_) | Change::Shrink(_) => {}
+            Change::Charge(_) | Change::Refund(_) => {}
+        }
+    }
+
+    fn next(&mut self) -> Option<ClientId> {
+        let rest = &self.clients[self.passed..];
+        let found = rest.iter().position(|client| client.wants)?;
+        self.passed += found + 1;
+        Some(rest[found].id)
+    }
+}
+
+thread_local! {
+    static LINE: RefCell<Line> = RefCell::default();
+}
+
+impl Guest for Policy {
+    fn turn(_now_ms: u64, changes: Vec<Change>) -> Option<ClientId> {
+        LINE.with_borrow_mut(|line| {
+            line.passed = 0;
+            changes.into_iter().for_each(|change| line.change(change));
+            line.next()
+        })
+    }
+
+    fn another(most: u32) -> Vec<ClientId> {
+        LINE.with_borrow_mut(|line| std::iter::from_fn(|| line.next()).take(most as usize).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_served_goes_to_the_end() {
+        let clients = [1, 2, 3].map(|id| Client { id, wants: id != 2 });
+        let mut line = Line { clients: clients.into(), passed: 0 };
+        line.change(Change::Served(1));
+        assert_eq!([line.next(), line.next(), line.next()], [Some(3), Some(1), None]);
+    }
+}
+"#,
+        ),
+        IGNORED,
+    ],
+    interfaces: &[(
+        "wit/policy.wit",
+        include_str!("../../../../sdk-guest/wit/policy/policy.wit"),
+    )],
 };

@@ -186,7 +186,9 @@ fn what_frameworks_may_not_say_of_executors_is_an_error() {
         }),
         changed(&run, |_| {}),
         changed("limited", |task| task.limits.fuel = Some(1)),
-        changed("served", |task| task.service = Some(Service::at(31_000))),
+        changed("served", |task| {
+            task.service = Some(Box::new(Service::at(31_000)))
+        }),
         changed("disk", |task| task.resources = res(1, 64).with_disk(1)),
         changed("borrows", |task| {
             let mut executor = executor("borrows");
