@@ -23,7 +23,7 @@ use crate::registry::{RegistryOptions, changes, find};
 /// Says what a bundle is, what it imports, what it wants to be allowed, and what of it is missing here
 #[derive(Debug, Args)]
 pub(crate) struct Inspect {
-    /// A WebAssembly file, a project's folder, an OCI layout, NAME[:TAG] or `oci://HOST/NAME[:TAG]`
+    /// A WebAssembly file, a project's folder, an OCI layout, `NAME[:TAG]` or `oci://HOST/NAME[:TAG]`
     #[arg(value_name = "PATH|NAME")]
     what: String,
     #[command(flatten)]

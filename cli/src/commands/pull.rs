@@ -19,7 +19,7 @@ use crate::registry::{RegistryOptions, find, reference};
 /// Pulls a bundle out of the cluster's registry, or another, as an OCI layout on this disk
 #[derive(Debug, Args)]
 pub(crate) struct Pull {
-    /// Which: NAME[:TAG][@DIGEST] or `oci://HOST/NAME[:TAG][@DIGEST]`
+    /// Which: `NAME[:TAG][@DIGEST]` or `oci://HOST/NAME[:TAG][@DIGEST]`
     #[arg(value_name = "NAME", value_parser = reference)]
     name: Reference,
     /// Where it goes; without it a folder NAME.nesos here

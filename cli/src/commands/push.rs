@@ -30,7 +30,7 @@ pub(crate) struct Push {
     /// A project's folder, an OCI layout, or a WebAssembly file
     #[arg(value_name = "PATH|FILE.wasm", default_value = ".")]
     path: PathBuf,
-    /// Under which name: NAME[:TAG] or `oci://HOST/NAME[:TAG]`; without it as nesos.toml says, under its version
+    /// Under which name: `NAME[:TAG]` or `oci://HOST/NAME[:TAG]`; without it as nesos.toml says, under its version
     /// and as the latest
     #[arg(value_name = "NAME[:TAG]", value_parser = reference)]
     name: Option<Reference>,

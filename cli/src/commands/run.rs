@@ -32,7 +32,7 @@ mod serving;
 /// the program.
 ///
 /// FILE is a file if it ends in .wasm or .wat, begins with ./, ../ or /, or has a slash and is there. Otherwise
-/// it is the name of a bundle: NAME[:TAG] in the cluster's registry, `oci://HOST/NAME[:TAG]` in another. What the
+/// it is the name of a bundle: `NAME[:TAG]` in the cluster's registry, `oci://HOST/NAME[:TAG]` in another. What the
 /// bundle's nesos.toml says is the default of what is not said here.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_STATUS)]
