@@ -301,6 +301,13 @@ fn ticks() {
 }
 
 #[test]
+fn note_down() {
+    let note = |path: &str| run(guests::NOTE_DOWN).args(&[path, "once", "1"]).go();
+    note("/tmp/notes").exits(0).prints("");
+    note("/nowhere/notes").exits(1).says("/nowhere/notes");
+}
+
+#[test]
 fn write_file() {
     run(guests::WRITE_FILE)
         .args(&["/tmp/note", "text"])
