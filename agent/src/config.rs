@@ -94,6 +94,8 @@ pub struct RegistrationConfig {
     pub backoff_min_ms: u64,
     /// The longest pause. Default: 60 s.
     pub backoff_max_ms: u64,
+    /// The longest pause as long as there is no master to connect with. Default: 1 s.
+    pub connect_backoff_max_ms: u64,
     /// How long the master may take to answer. Default: 10 s.
     pub timeout_ms: u64,
     /// After how many ping intervals of silence the master is gone. Default: 5.
@@ -194,6 +196,7 @@ impl Default for RegistrationConfig {
         Self {
             backoff_min_ms: 100,
             backoff_max_ms: 60_000,
+            connect_backoff_max_ms: 1_000,
             timeout_ms: 10_000,
             missed_pings: 5,
         }
@@ -337,6 +340,7 @@ impl AgentConfig {
         core.kill_grace = Duration::from_millis(self.kill_grace_ms);
         core.register_backoff_min = Duration::from_millis(registration.backoff_min_ms);
         core.register_backoff_max = Duration::from_millis(registration.backoff_max_ms);
+        core.connect_backoff_max = Duration::from_millis(registration.connect_backoff_max_ms);
         core.register_timeout = Duration::from_millis(registration.timeout_ms);
         core.missed_pings = registration.missed_pings;
         core.sandboxes_per_cell = usize::try_from(self.max_sandboxes()).unwrap_or(usize::MAX);

@@ -20,7 +20,9 @@ pub struct AgentConfig {
     pub kill_grace: Duration,
     /// The first pause before registering again; doubles, jittered.
     pub register_backoff_min: Duration,
-    /// The longest pause before registering again (Mesos: 1 min).
+    /// The longest pause before connecting again where there was no master to connect with.
+    pub connect_backoff_max: Duration,
+    /// The longest pause before registering again with a master that was there (Mesos: 1 min).
     pub register_backoff_max: Duration,
     /// How long the master has to answer a registration.
     pub register_timeout: Duration,
@@ -78,6 +80,7 @@ impl AgentConfig {
             volumes: PathBuf::from("volumes"),
             kill_grace: Duration::from_secs(3),
             register_backoff_min: Duration::from_millis(100),
+            connect_backoff_max: Duration::from_secs(1),
             register_backoff_max: Duration::from_secs(60),
             register_timeout: Duration::from_secs(10),
             missed_pings: 5,

@@ -102,20 +102,25 @@ impl Agent {
 
     /// Without a master nothing is repeated; after a pause the agent registers again.
     fn lose_master(&mut self, now: Time) {
+        // Where nobody listens nobody is burdened, and whoever begins to is to have its agents at once.
+        let longest = match self.master.state {
+            MasterState::Connecting => self.config.connect_backoff_max,
+            _ => self.config.register_backoff_max,
+        };
         self.master.state = MasterState::Waiting;
         self.pause_updates();
-        let pause = self.next_backoff();
+        let pause = self.next_backoff(longest);
         self.await_master(now + pause);
     }
 
     /// Doubles with each failure, and is spread so that a thousand agents do not return at once.
-    fn next_backoff(&mut self) -> Duration {
+    fn next_backoff(&mut self, longest: Duration) -> Duration {
         let doubled = self
             .config
             .register_backoff_min
             .saturating_mul(1 << self.master.attempts.min(20));
         self.master.attempts = self.master.attempts.saturating_add(1);
-        let pause = doubled.min(self.config.register_backoff_max);
+        let pause = doubled.min(longest);
         pause.mul_f64(self.rng.random_range(0.5..=1.0))
     }
 

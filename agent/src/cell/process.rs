@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
+use rustix::process::setsid;
 
 /// What a cell says on its standard output once its agent can connect; anything else is why it never
 /// will.
@@ -14,7 +14,7 @@ pub(super) fn detach() {
     // Fails only if the process leads a session already, which is what is wanted.
     let _ = setsid();
     close_inherited();
-    raise_descriptor_limit();
+    crate::raise_descriptor_limit();
 }
 
 fn close_inherited() {
@@ -41,17 +41,6 @@ fn close_inherited() {
 
 fn is_open(descriptor: &i32) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
-}
-
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "cannot raise the limit on open files");
-    }
 }
 
 /// Tells the agent that it can connect, or why it cannot, and lets go of the pipe.

@@ -50,6 +50,7 @@ pub(crate) struct Agent {
 impl Agent {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
         let config = self.settings()?;
+        nesos_agent::raise_descriptor_limit();
         let mut signals = Signals::listen()?;
         let agent = Service::start(config).await?;
         output::line(format_args!("agent at {}", agent.url()))?;

@@ -35,6 +35,7 @@ impl Dev {
         let state = self
             .state_dir
             .unwrap_or_else(|| default_state_directory("dev"));
+        nesos_agent::raise_descriptor_limit();
         let mut signals = Signals::listen()?;
         let mut cluster = Cluster::lasting(&state, self.listen, |agent| {
             agent.resources = self.resources;

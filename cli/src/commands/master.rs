@@ -35,6 +35,7 @@ pub(crate) struct Master {
 impl Master {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
         let config = self.settings()?;
+        nesos_agent::raise_descriptor_limit();
         let mut signals = Signals::listen()?;
         let master = Service::start(config).await?;
         output::line(format_args!("master at {}", master.url()))?;

@@ -52,11 +52,49 @@ impl Cluster {
         })
     }
 
+    /// Starts a cluster whose agent keeps no checkpoint.
+    pub(crate) fn start_fleeting(resources: &str) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let master = Server::start("master", &directory.path().join("master"), &[])?;
+        let config = directory.path().join("agent.toml");
+        let state = directory.path().join("agent");
+        std::fs::write(
+            &config,
+            format!("state_directory = {state:?}\nephemeral = true\n"),
+        )?;
+        let config = config.display().to_string();
+        let flags = [
+            "--config",
+            &config,
+            "--master",
+            &master.url,
+            "--resources",
+            resources,
+        ];
+        let agent = Server::start("agent", &state, &flags)?;
+        Ok(Self {
+            agent,
+            master,
+            resources: resources.to_owned(),
+            directory,
+        })
+    }
+
     /// Kills the agent without a warning, and starts it again on the same state. Its cells live on.
     pub(crate) fn restart_agent(&mut self) -> Result<()> {
         self.agent.child.kill()?;
         self.agent.child.wait()?;
         self.agent = start_agent(self.directory.path(), &self.master.url, &self.resources)?;
+        Ok(())
+    }
+
+    /// Kills the master without a warning, and starts it again on the same state and at the same address.
+    pub(crate) fn restart_master(&mut self) -> Result<()> {
+        self.master.child.kill()?;
+        self.master.child.wait()?;
+        let address = self.master.url.trim_start_matches("http://").to_owned();
+        let state = self.directory.path().join("master");
+        self.master = Server::start_at(&address, "master", &state, &[])?;
         Ok(())
     }
 
@@ -123,8 +161,12 @@ struct Server {
 impl Server {
     /// Starts `nesos COMMAND` and waits until it says where it serves.
     fn start(command: &str, state: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_at("127.0.0.1:0", command, state, flags)
+    }
+
+    fn start_at(address: &str, command: &str, state: &Path, flags: &[&str]) -> Result<Self> {
         let child = Command::new(nesos()?)
-            .args([command, "--listen", "127.0.0.1:0", "--state-dir"])
+            .args([command, "--listen", address, "--state-dir"])
             .arg(state)
             .args(flags)
             .env_remove("NESOS_MASTER")

@@ -17,11 +17,13 @@ mod metering;
 mod policy;
 mod push;
 mod restart;
+mod returns;
 mod run;
 mod sim;
 mod spawn;
 mod start;
 mod throughput;
+mod updates;
 
 /// A benchmark: its name, what it is about, and how to run it.
 pub(crate) struct Benchmark {
@@ -58,9 +60,19 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         run: restart::run,
     },
     Benchmark {
+        name: "return",
+        about: "Agents that come back, after their own death and after their master's",
+        run: returns::run,
+    },
+    Benchmark {
         name: "throughput",
         about: "CPU that a no-op task costs over all processes, and tasks a second",
         run: throughput::run,
+    },
+    Benchmark {
+        name: "updates",
+        about: "Status updates through an agent, with its checkpoint and without",
+        run: updates::run,
     },
     Benchmark {
         name: "latency",

@@ -18,6 +18,7 @@ mod framework;
 mod machine;
 mod processes;
 mod statistics;
+mod swarm;
 
 use std::io::Write;
 use std::process::ExitCode;

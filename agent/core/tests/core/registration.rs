@@ -32,12 +32,15 @@ fn a_new_agent_registers_and_answers_pings() {
     .assert_eq(&rig.commit());
 }
 
-#[test]
-fn failures_are_followed_by_growing_pauses() {
+/// Fails again and again, having connected or not.
+fn pauses_grow(connects: bool, longest: Duration) {
     let mut rig = Rig::new(config());
     rig.tick();
     let mut pauses = Vec::new();
     for _ in 0..14 {
+        if connects {
+            rig.connected();
+        }
         rig.disconnected();
         let before = rig.now;
         rig.tick();
@@ -46,8 +49,18 @@ fn failures_are_followed_by_growing_pauses() {
     let mut limit = rig.config.register_backoff_min;
     for pause in &pauses {
         assert!(*pause >= limit / 2 && *pause <= limit, "{pauses:?}");
-        limit = (limit * 2).min(rig.config.register_backoff_max);
+        limit = (limit * 2).min(longest);
     }
+}
+
+#[test]
+fn failures_are_followed_by_growing_pauses() {
+    pauses_grow(true, config().register_backoff_max);
+}
+
+#[test]
+fn a_master_that_begins_to_listen_is_found_within_a_second() {
+    pauses_grow(false, Duration::from_secs(1));
 }
 
 #[test]
