@@ -138,3 +138,56 @@ fn the_writer_says_what_it_has_committed() {
     let state = CheckpointFile::open(&path).unwrap().load().unwrap();
     assert_eq!(state.agent, Some(agent));
 }
+
+/// What a crash may leave of a commit: of each page what was there before, or what was written.
+fn torn(before: &[u8], after: &[u8], random: &mut impl rand::RngCore) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut torn = after.to_vec();
+    for (page, written) in torn.chunks_mut(PAGE).enumerate() {
+        if random.next_u32() % 2 == 0 {
+            let start = (page * PAGE).min(before.len());
+            let end = (start + written.len()).min(before.len());
+            written.fill(0);
+            written[..end - start].copy_from_slice(&before[start..end]);
+        }
+    }
+    torn
+}
+
+#[test]
+fn a_crash_within_a_commit_loses_that_commit_at_the_most() {
+    use rand::SeedableRng;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.redb");
+    let file = CheckpointFile::open(&path).unwrap();
+    let put = |number: u32| Change::Put(Record::Task(Box::new(task(&number.to_string()))));
+    let count = |path: &std::path::Path| {
+        let file = CheckpointFile::open(path).unwrap();
+        file.load().unwrap().tasks.len()
+    };
+    file.commit(&(0..100).map(put).collect::<Vec<_>>()).unwrap();
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let mut outcomes = [0, 0];
+    for round in 1..=8 {
+        let before = fs::read(&path).unwrap();
+        file.commit(
+            &(round * 100..round * 100 + 100)
+                .map(put)
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
+        let after = fs::read(&path).unwrap();
+        for _ in 0..5 {
+            let copy = directory.path().join("torn.redb");
+            fs::write(&copy, torn(&before, &after, &mut random)).unwrap();
+            let tasks = count(&copy);
+            let kept = round as usize * 100;
+            assert!(
+                tasks == kept || tasks == kept + 100,
+                "{tasks} after {round}"
+            );
+            outcomes[usize::from(tasks > kept)] += 1;
+        }
+    }
+    assert!(outcomes[0] > 0, "no commit was torn: {outcomes:?}");
+}
