@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,46 @@ pub struct AgentInfo {
     /// The most sandboxes that it holds at a time; `None` where it did not say, and then nobody counts.
     #[serde(default)]
     pub max_sandboxes: Option<u32>,
+}
+
+/// What operators have decided of an agent, until they decide otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentOrders {
+    /// Nothing of it is offered.
+    #[serde(default)]
+    pub deactivated: bool,
+    /// Its tasks are ended; nothing of it is offered then, either.
+    #[serde(default)]
+    pub drain: Option<Drain>,
+}
+
+impl AgentOrders {
+    /// Whether anything of it may be offered.
+    #[must_use]
+    pub fn allow_offers(&self) -> bool {
+        !self.deactivated && self.drain.is_none()
+    }
+}
+
+/// How an agent's tasks are ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// The most that a task has to end by itself; `None` is what each asks for itself.
+    pub grace: Option<Duration>,
+    /// Once it has no tasks any more it is gone for good, and told to stop.
+    pub mark_gone: bool,
+}
+
+impl Drain {
+    /// A later order can shorten the time of an earlier one, and does not take back that the agent is gone then.
+    #[must_use]
+    pub fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        Self {
+            grace: [earlier.grace, self.grace].into_iter().flatten().min(),
+            mark_gone: earlier.mark_gone || self.mark_gone,
+        }
+    }
 }
 
 impl AgentInfo {

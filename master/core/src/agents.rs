@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nesos_types::agent::AgentInfo;
+use nesos_types::agent::{AgentInfo, AgentOrders};
 use nesos_types::bundle::Digest;
 use nesos_types::ids::{AgentId, ExecutorId};
 use nesos_types::reservation::SetApart;
@@ -17,6 +17,7 @@ use crate::preemption::Promise;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, OfferSlot, Table, TaskSlot};
 
 mod liveness;
+mod orders;
 mod registration;
 
 /// How many compiled bundles are remembered of one agent.
@@ -65,6 +66,8 @@ pub(crate) struct Agent {
     pub(crate) sandboxes: u32,
     /// For whom tasks are being ended.
     pub(crate) promises: Vec<Promise>,
+    /// What operators have decided of it.
+    pub(crate) orders: AgentOrders,
 }
 
 impl Agent {
@@ -95,6 +98,7 @@ impl Agent {
             offers: Vec::new(),
             sandboxes: 0,
             promises: Vec::new(),
+            orders: AgentOrders::default(),
         }
     }
 

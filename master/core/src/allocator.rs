@@ -247,6 +247,12 @@ pub(crate) fn agent_blocked(
         Link::Disconnected { since } => return Some(AgentBlocked::Disconnected { since }),
         Link::Connected(_) => {}
     }
+    if !agent.orders.allow_offers() {
+        return Some(match agent.orders.drain {
+            Some(_) => AgentBlocked::Draining,
+            None => AgentBlocked::Deactivated,
+        });
+    }
     if is_worth_it(&agent.free) {
         return (agent.free_sandboxes() == 0).then_some(AgentBlocked::NoSandbox);
     }
@@ -269,6 +275,8 @@ pub(crate) enum AgentBlocked {
     Disconnected {
         since: Time,
     },
+    Deactivated,
+    Draining,
     Offered {
         framework: FrameworkSlot,
         since: Time,

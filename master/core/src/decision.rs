@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use nesos_types::agent::AgentInfo;
+use nesos_types::agent::{AgentInfo, AgentOrders};
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId, TaskKey};
 use nesos_types::message::{AgentCommand, SchedulerEvent};
@@ -114,6 +114,22 @@ pub enum Record {
         /// When it left.
         at: Time,
     },
+    /// An operator has vouched that an agent is gone: its id is barred.
+    AgentGone {
+        /// The barred id.
+        agent: AgentId,
+        /// Its host, for people.
+        hostname: String,
+        /// When that was said.
+        at: Time,
+    },
+    /// An operator has decided something about an agent.
+    AgentOrdered {
+        /// The agent.
+        agent: AgentId,
+        /// All that is decided about it.
+        orders: AgentOrders,
+    },
     /// What is set apart on an agent has changed.
     SetApart {
         /// The agent.
@@ -147,7 +163,9 @@ impl Record {
             | Self::FrameworkRemoved { framework, .. } => Subject::Framework(*framework),
             Self::AgentAdmitted { agent, .. }
             | Self::AgentUnreachable { agent, .. }
-            | Self::AgentRemoved { agent, .. } => Subject::Agent(*agent),
+            | Self::AgentRemoved { agent, .. }
+            | Self::AgentGone { agent, .. } => Subject::Agent(*agent),
+            Self::AgentOrdered { agent, .. } => Subject::AgentOrders(*agent),
             Self::SetApart { agent, .. } => Subject::SetApart(*agent),
             Self::RoleChanged { role, .. } => Subject::Role(role.clone()),
             Self::PolicySet { .. } => Subject::Policy,
@@ -164,6 +182,8 @@ pub enum Subject {
     Framework(FrameworkId),
     /// An agent.
     Agent(AgentId),
+    /// What operators have decided of an agent.
+    AgentOrders(AgentId),
     /// What is set apart on an agent.
     SetApart(AgentId),
     /// A role.
@@ -177,6 +197,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Framework(id) => id.fmt(f),
             Self::Agent(id) => id.fmt(f),
+            Self::AgentOrders(agent) => write!(f, "orders/{agent}"),
             Self::SetApart(agent) => write!(f, "set-apart/{agent}"),
             // Kept away from the ids, whatever the role is called.
             Self::Role(role) => write!(f, "role/{role}"),
@@ -208,8 +229,10 @@ pub enum OperatorReply {
     Done,
     /// So many agents were told.
     Prewarming(u32),
-    /// No connected agent has this id.
+    /// No agent has this id, or none that this can be done with.
     AgentUnknown(AgentId),
+    /// An agent that is being drained cannot be told that.
+    AgentDraining(AgentId),
     /// No live framework has this id.
     FrameworkUnknown(FrameworkId),
     /// The framework has no live task of this id.
@@ -234,6 +257,8 @@ pub enum Happening {
     AgentDisconnected(AgentId),
     /// An agent is unreachable or left for good.
     AgentRemoved(AgentId),
+    /// An operator has decided something about an agent, or what was decided is done.
+    AgentOrdered(AgentId),
     /// What is set apart on an agent has changed: reservations or volumes.
     ReservationsChanged(AgentId),
     /// An operator has decided something about a role.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nesos_types::agent::Drain;
 use nesos_types::bundle::{Digest, Repository};
 use nesos_types::ids::{AgentId, FrameworkId, TaskId};
 use nesos_types::message::{AgentEvent, SchedulerCall};
@@ -41,6 +42,19 @@ pub enum Event {
     Tick,
 }
 
+/// What an operator orders about an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentOrder {
+    /// Offer nothing of it.
+    Deactivate,
+    /// Offer it again. Refused while it is being drained.
+    Reactivate,
+    /// End its tasks, and offer nothing of it. One that is away is drained when it comes back.
+    Drain(Drain),
+    /// It is dead for certain: its tasks are, and it may never come back.
+    Gone,
+}
+
 /// What an operator asks; always answered with one [`Effect::Reply`](crate::Effect::Reply).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperatorRequest {
@@ -56,6 +70,13 @@ pub enum OperatorRequest {
     },
     /// End a framework for good: its tasks are killed and its id is barred.
     TeardownFramework(FrameworkId),
+    /// Order something about an agent.
+    OrderAgent {
+        /// The agent.
+        agent: AgentId,
+        /// What.
+        order: AgentOrder,
+    },
     /// Set resources of an agent apart, or give them back, where no task uses them.
     ChangeReservations {
         /// The agent.

@@ -76,6 +76,10 @@ pub enum Blocked {
         /// When.
         since: Time,
     },
+    /// An operator wants nothing of the agent to be offered.
+    AgentDeactivated,
+    /// An operator has the agent's tasks ended.
+    AgentDraining,
     /// The framework itself holds an offer of all that the agent has left.
     OfferedToYou {
         /// Since when.
@@ -255,6 +259,8 @@ impl Master {
         match blocked {
             AgentBlocked::Recovered => Blocked::AgentRecovered,
             AgentBlocked::Disconnected { since } => Blocked::AgentDisconnected { since },
+            AgentBlocked::Deactivated => Blocked::AgentDeactivated,
+            AgentBlocked::Draining => Blocked::AgentDraining,
             AgentBlocked::Offered { framework, since } if framework == to => {
                 Blocked::OfferedToYou { since }
             }

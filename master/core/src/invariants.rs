@@ -131,6 +131,7 @@ impl Master {
                 agent.connection().is_some(),
                 "nobody offers an absent agent"
             );
+            assert!(agent.orders.allow_offers(), "nobody offers a drained agent");
             let framework = &self.frameworks[offer.framework];
             assert!(framework.offers.contains(&slot));
             assert!(
@@ -184,6 +185,8 @@ impl Master {
             .held_on(slot)
             .try_fold(agent.free.clone(), |sum, held| sum.checked_add(held));
         assert_eq!(sum.as_ref(), Some(&agent.total));
+        let orders = self.registry.orders(agent.id);
+        assert_eq!(orders, agent.orders, "orders are durable");
         let set_apart = self.registry.set_apart(agent.id);
         assert_eq!(
             set_apart.cloned().unwrap_or_default(),

@@ -38,7 +38,7 @@ mod validate;
 pub use allocator::plugin::{PolicyFault, PolicyGuest};
 pub use config::{BuiltInPolicy, MasterConfig, Preemption};
 pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
-pub use event::{ConnectionId, Event, OperatorRequest, RequestId};
+pub use event::{AgentOrder, ConnectionId, Event, OperatorRequest, RequestId};
 pub use explain::{Blocked, BlockedGroup, Explanation, Precedence, RoleExplanation};
 pub use master::Master;
 pub use nesos_types::role::Weight;

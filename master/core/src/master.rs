@@ -52,6 +52,8 @@ pub struct Master {
     pub(crate) offers: Offers,
     pub(crate) allocator: Allocator,
     pub(crate) deadlines: Deadlines,
+    /// Agents that are being drained and have a task less since the event began.
+    pub(crate) draining: Vec<AgentSlot>,
     pub(crate) stats: Stats,
 }
 
@@ -86,6 +88,7 @@ impl Master {
             offers: Offers::new(),
             allocator: Allocator::new(policy, seed),
             deadlines: Deadlines::default(),
+            draining: Vec::new(),
             stats: Stats::default(),
         };
         master.restore_roles();
@@ -107,6 +110,7 @@ impl Master {
                 let set_apart = self.registry.set_apart(id).cloned().unwrap_or_default();
                 let mut agent =
                     Agent::new(id, Arc::clone(info), set_apart, *since, Link::Recovered);
+                agent.orders = self.registry.orders(id);
                 agent.deadline = back_until;
                 let slot = self.agents.insert(agent);
                 self.deadlines.insert(back_until, Deadline::Agent(slot));
@@ -168,6 +172,7 @@ impl Master {
             Event::Operator(request, asked) => self.on_operator_request(request, &asked, out),
             Event::Tick => self.on_tick(out),
         }
+        self.settle_drains(out);
     }
 
     fn on_scheduler_call(
@@ -298,6 +303,9 @@ impl Master {
                 None => OperatorReply::FrameworkUnknown(*framework),
                 Some(slot) => self.kill_by_operator(slot, task, *grace, out),
             },
+            OperatorRequest::OrderAgent { agent, order } => {
+                self.on_order_agent(*agent, *order, out)
+            }
             OperatorRequest::ChangeRoles { changes, force } => {
                 self.on_change_roles(changes, *force, out)
             }
@@ -374,6 +382,7 @@ impl Master {
             out.records.push(forgotten);
             if let Subject::Agent(agent) = subject {
                 self.forget_set_apart(agent, out);
+                self.forget_orders(agent, out);
             }
         }
     }

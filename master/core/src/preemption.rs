@@ -159,8 +159,8 @@ impl Master {
     ) -> Option<(Harm, Vec<TaskSlot>)> {
         let agent = &self.agents[agent_slot];
         let client = &self.allocator.clients[slot];
-        let is_here = matches!(agent.link, Link::Connected(_)) && !agent.overcommitted;
-        if !is_here || client.wishes.agent_blocked(&agent.info).is_some() {
+        let is_here = matches!(agent.link, Link::Connected(_)) && agent.orders.allow_offers();
+        if !is_here || agent.overcommitted || client.wishes.agent_blocked(&agent.info).is_some() {
             return None;
         }
         let mut promised = agent.promises.iter().map(|promise| &promise.shape);

@@ -91,6 +91,10 @@ impl Master {
                 format!("its agent has been unreachable since {at}"),
             ),
             Some(AgentFact::Removed { at }) => (TaskState::Gone, format!("its agent left at {at}")),
+            Some(AgentFact::Gone { at }) => (
+                TaskState::GoneByOperator,
+                format!("an operator said at {at} that its agent is gone"),
+            ),
             Some(AgentFact::Admitted { .. }) | None => unknown(),
         })
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use nesos_types::agent::AgentInfo;
+use nesos_types::agent::{AgentInfo, AgentOrders};
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, FrameworkId};
 use nesos_types::reservation::SetApart;
@@ -41,8 +41,10 @@ pub(crate) enum AgentFact {
         since: Time,
         at: Time,
     },
-    /// Its id is barred.
+    /// It left by itself: its id is barred.
     Removed { at: Time },
+    /// An operator has vouched that it is dead: its id is barred.
+    Gone { at: Time },
 }
 
 /// The durable state of a master.
@@ -52,6 +54,8 @@ pub struct Registry {
     agents: BTreeMap<AgentId, AgentFact>,
     /// What operators have decided of roles.
     roles: BTreeMap<Role, RoleSettings>,
+    /// What operators have decided of agents.
+    orders: BTreeMap<AgentId, AgentOrders>,
     /// What is set apart on agents at run time. An agent on which something once was keeps an entry, so
     /// that it hears that there is nothing any more.
     set_apart: BTreeMap<AgentId, SetApart>,
@@ -114,6 +118,12 @@ impl Registry {
             Record::AgentRemoved { agent, at, .. } => {
                 self.put_agent(*agent, AgentFact::Removed { at: *at });
             }
+            Record::AgentGone { agent, at, .. } => {
+                self.put_agent(*agent, AgentFact::Gone { at: *at });
+            }
+            Record::AgentOrdered { agent, orders } => {
+                self.orders.insert(*agent, *orders);
+            }
             Record::SetApart { agent, set_apart } => {
                 self.set_apart.insert(*agent, set_apart.clone());
             }
@@ -133,7 +143,10 @@ impl Registry {
     }
 
     fn put_agent(&mut self, id: AgentId, fact: AgentFact) {
-        if let AgentFact::Unreachable { at, .. } | AgentFact::Removed { at } = fact {
+        if let AgentFact::Unreachable { at, .. }
+        | AgentFact::Removed { at }
+        | AgentFact::Gone { at } = fact
+        {
             self.retired_agents.insert((at, id));
         }
         self.agents.insert(id, fact);
@@ -147,11 +160,17 @@ impl Registry {
                 }
             }
             Subject::Agent(id) => {
-                if let Some(AgentFact::Unreachable { at, .. } | AgentFact::Removed { at }) =
-                    self.agents.remove(id)
+                if let Some(
+                    AgentFact::Unreachable { at, .. }
+                    | AgentFact::Removed { at }
+                    | AgentFact::Gone { at },
+                ) = self.agents.remove(id)
                 {
                     self.retired_agents.remove(&(at, *id));
                 }
+            }
+            Subject::AgentOrders(agent) => {
+                self.orders.remove(agent);
             }
             Subject::SetApart(agent) => {
                 self.set_apart.remove(agent);
@@ -184,6 +203,11 @@ impl Registry {
 
     pub(crate) fn agent(&self, id: AgentId) -> Option<&AgentFact> {
         self.agents.get(&id)
+    }
+
+    /// What operators have decided of an agent.
+    pub(crate) fn orders(&self, agent: AgentId) -> AgentOrders {
+        self.orders.get(&agent).copied().unwrap_or_default()
     }
 
     /// What is set apart on an agent at run time, if anything ever was.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nesos_types::agent::AgentInfo;
+use nesos_types::agent::{AgentInfo, AgentOrders};
 use nesos_types::bundle::Digest;
 use nesos_types::framework::FrameworkInfo;
 use nesos_types::ids::{AgentId, ExecutorId, FrameworkId, OfferId, TaskId};
@@ -79,6 +79,10 @@ pub struct AgentView {
     pub total: Resources,
     /// How many tasks it has, ended ones included until they are acknowledged.
     pub tasks: usize,
+    /// What operators have decided of it.
+    pub orders: AgentOrders,
+    /// Whether it was to be drained and has been.
+    pub drained: bool,
 }
 
 /// A framework as operators see it.

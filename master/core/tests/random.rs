@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_master_core::{
-    BuiltInPolicy, ConnectionId, Decisions, Effect, Event, Master, MasterConfig, OperatorRequest,
-    Preemption, RequestId, Snapshot,
+    AgentOrder, BuiltInPolicy, ConnectionId, Decisions, Effect, Event, Master, MasterConfig,
+    OperatorRequest, Preemption, RequestId, Snapshot,
 };
-use nesos_types::agent::AgentInfo;
+use nesos_types::agent::{AgentInfo, Drain};
 use nesos_types::bundle::Digest;
 use nesos_types::executor::ExecutorInfo;
 use nesos_types::framework::{FrameworkInfo, OfferFilters};
@@ -50,6 +50,8 @@ enum Step {
     Unreserve(usize, usize),
     /// An operator reserves so much of an agent, or gives back what is reserved first.
     Operator(usize, usize, u64),
+    /// An operator orders something about an agent.
+    Order(usize, AgentOrder),
     /// An agent says how much of its CPU nobody uses.
     Slack(usize, u64),
     Kill(usize, usize),
@@ -90,6 +92,19 @@ fn manner() -> impl Strategy<Value = Manner> {
     ]
 }
 
+fn order() -> impl Strategy<Value = AgentOrder> {
+    let drain = |(grace, mark_gone): (Option<u64>, bool)| {
+        let grace = grace.map(Duration::from_secs);
+        AgentOrder::Drain(Drain { grace, mark_gone })
+    };
+    prop_oneof![
+        2 => Just(AgentOrder::Deactivate),
+        3 => Just(AgentOrder::Reactivate),
+        2 => (prop::option::of(0..5u64), prop::bool::weighted(0.3)).prop_map(drain),
+        1 => Just(AgentOrder::Gone),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let framework = 0..FRAMEWORKS;
     let agent = 0..AGENTS;
@@ -115,6 +130,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(f, o, s, v)| Step::Reserve(f, o, s, v)),
         2 => (framework.clone(), any::<usize>()).prop_map(|(f, o)| Step::Unreserve(f, o)),
         2 => (agent.clone(), 0..ROLES.len(), 0..4u64).prop_map(|(a, r, s)| Step::Operator(a, r, s)),
+        2 => (agent.clone(), order()).prop_map(|(a, o)| Step::Order(a, o)),
         2 => (agent.clone(), 0..5u64).prop_map(|(a, c)| Step::Slack(a, c)),
         1 => (framework.clone(), any::<usize>()).prop_map(|(f, t)| Step::Kill(f, t)),
         4 => any::<usize>().prop_map(Step::Finish),
@@ -434,6 +450,15 @@ impl World {
         self.hear(Event::Operator(RequestId(0), request));
     }
 
+    fn order(&mut self, agent: usize, order: AgentOrder) {
+        let snapshot = self.master.snapshot();
+        if let Some(agent) = snapshot.agents.get(agent % snapshot.agents.len().max(1)) {
+            let agent = agent.id;
+            let request = OperatorRequest::OrderAgent { agent, order };
+            self.hear(Event::Operator(RequestId(0), request));
+        }
+    }
+
     fn finish(&mut self, which: usize) {
         if self.tasks.is_empty() {
             return;
@@ -513,6 +538,7 @@ impl World {
                     self.unreserve(framework, &offer);
                 }
             }
+            Step::Order(agent, order) => self.order(agent, order),
             Step::Operator(agent, for_role, size) => {
                 self.change_by_operator(agent, for_role, size);
             }

@@ -1,5 +1,6 @@
 //! How agents are watched, and how they are lost.
 
+use nesos_types::ids::AgentId;
 use nesos_types::message::{AgentCommand, SchedulerEvent};
 use nesos_types::task::{TaskReason, TaskState};
 
@@ -12,11 +13,21 @@ use crate::tasks::{Unreachable, status_by_master};
 
 /// What became of an agent that is taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub(super) enum Fate {
     /// It was lost from sight and may come back.
     Unreachable,
     /// It left for good.
     Left,
+    /// An operator has vouched that it is dead.
+    Gone,
+}
+
+/// How tasks have ended that nobody can see.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) state: TaskState,
+    pub(super) reason: TaskReason,
+    pub(super) message: &'static str,
 }
 
 impl Master {
@@ -63,7 +74,7 @@ impl Master {
     }
 
     /// Takes an agent out: the durable fact first, then what follows from it.
-    fn remove_agent(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
+    pub(super) fn remove_agent(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
         self.stats.agents_lost += u64::from(fate == Fate::Unreachable);
         let id = self.agents[slot].id;
         self.record_loss(slot, fate, out);
@@ -99,10 +110,16 @@ impl Master {
                 hostname: agent.info.hostname.clone(),
                 at: self.now,
             },
+            Fate::Gone => Record::AgentGone {
+                agent: agent.id,
+                hostname: agent.info.hostname.clone(),
+                at: self.now,
+            },
         };
         self.record(record, out);
-        if fate == Fate::Left {
+        if fate != Fate::Unreachable {
             self.forget_set_apart(id, out);
+            self.forget_orders(id, out);
         }
     }
 
@@ -138,14 +155,19 @@ impl Master {
                 TaskReason::AgentRemoved,
                 "the task's agent left",
             ),
+            Fate::Gone => (
+                TaskState::GoneByOperator,
+                TaskReason::AgentRemovedByOperator,
+                "an operator has said that the task's agent is gone",
+            ),
         };
         let id = task.info.id.clone();
         let status = status_by_master(id, state, reason, message, self.now);
         let status = status.on(self.agents[task.agent].id);
         match fate {
             Fate::Unreachable => self.make_unreachable(slot),
-            Fate::Left => {
-                self.advance(slot, TaskState::Gone, Some(reason), out);
+            Fate::Left | Fate::Gone => {
+                self.advance(slot, state, Some(reason), out);
                 self.retire(slot);
             }
         }
@@ -177,5 +199,30 @@ impl Master {
         self.tasks.remove(slot);
         self.let_go(agent, slot, framework_slot, &info);
         self.release(client, agent, &info.resources);
+    }
+
+    /// Tasks that were lost from sight with an agent have ended with it, or without it.
+    pub(super) fn give_up_lost(&mut self, agent: AgentId, ending: Ending, out: &mut Decisions) {
+        let frameworks: Vec<_> = self.frameworks.iter().map(|(slot, _)| slot).collect();
+        for framework in frameworks {
+            let unreachable = &mut self.frameworks[framework].unreachable;
+            let lost: Vec<_> = unreachable
+                .extract_if(.., |_, task| task.view.agent == agent)
+                .collect();
+            for (task, unreachable) in lost {
+                let mut view = unreachable.view;
+                view.state = ending.state;
+                view.updated_at = self.now;
+                let most = self.config.max_completed_tasks;
+                self.frameworks[framework].remember(view, most);
+                let Ending {
+                    state,
+                    reason,
+                    message,
+                } = ending;
+                let status = status_by_master(task, state, reason, message, self.now);
+                self.tell_status(framework, status.on(agent), out);
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use nesos_types::message::{AgentCommand, AgentTask, Refusal};
 use nesos_types::task::{SharedTask, TaskReason, TaskState};
 use nesos_types::time::Time;
 
+use super::liveness::Ending;
 use super::{Agent, Link};
 use crate::deadlines::Deadline;
 use crate::decision::{Decisions, Happening, Record};
@@ -67,6 +68,7 @@ impl Master {
         };
         self.connect(slot, connection, out);
         self.take_tasks(slot, tasks, announce, out);
+        self.go_on_draining(slot, out);
         self.touch_agent(slot);
     }
 
@@ -95,7 +97,7 @@ impl Master {
         match self.registry.agent(id)? {
             AgentFact::Admitted { .. } => self.agents.find(id).map(Coming::Back),
             AgentFact::Unreachable { since, .. } => Some(Coming::Again { since: *since }),
-            AgentFact::Removed { .. } => None,
+            AgentFact::Removed { .. } | AgentFact::Gone { .. } => None,
         }
     }
 
@@ -114,9 +116,9 @@ impl Master {
         self.record(admitted, out);
         let link = Link::Disconnected { since: self.now };
         let set_apart = self.registry.set_apart(agent).cloned().unwrap_or_default();
-        let slot = self
-            .agents
-            .insert(Agent::new(agent, info, set_apart, since, link));
+        let mut entering = Agent::new(agent, info, set_apart, since, link);
+        entering.orders = self.registry.orders(agent);
+        let slot = self.agents.insert(entering);
         self.count_agent(slot);
         slot
     }
@@ -235,7 +237,12 @@ impl Master {
         }
         self.ask_for_missing(agent, &present, out);
         if announce {
-            self.give_up_unreachable(agent, out);
+            let gone = Ending {
+                state: TaskState::Gone,
+                reason: TaskReason::AgentReregistered,
+                message: "the agent came back without the task",
+            };
+            self.give_up_lost(self.agents[agent].id, gone, out);
         }
     }
 
@@ -359,29 +366,6 @@ impl Master {
             .collect();
         if let (Some(connection), false) = (self.agents[agent].connection(), missing.is_empty()) {
             out.tell_agent(connection, AgentCommand::Reconcile(missing));
-        }
-    }
-
-    /// Tasks that were unreachable with an agent which is back without them are gone.
-    fn give_up_unreachable(&mut self, agent: AgentSlot, out: &mut Decisions) {
-        let id = self.agents[agent].id;
-        let frameworks: Vec<_> = self.frameworks.iter().map(|(slot, _)| slot).collect();
-        for framework in frameworks {
-            let unreachable = &mut self.frameworks[framework].unreachable;
-            let gone: Vec<_> = unreachable
-                .extract_if(.., |_, task| task.view.agent == id)
-                .collect();
-            for (task, unreachable) in gone {
-                let mut view = unreachable.view;
-                view.state = TaskState::Gone;
-                view.updated_at = self.now;
-                let most = self.config.max_completed_tasks;
-                self.frameworks[framework].remember(view, most);
-                let message = "the agent came back without the task";
-                let reason = TaskReason::AgentReregistered;
-                let status = status_by_master(task, TaskState::Gone, reason, message, self.now);
-                self.tell_status(framework, status.on(id), out);
-            }
         }
     }
 }

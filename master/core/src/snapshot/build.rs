@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nesos_types::agent::AgentOrders;
 use nesos_types::ids::{AgentId, FrameworkId, RunId};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -50,8 +51,11 @@ impl Master {
                 hostname,
                 since,
                 at,
-            } => Some(unreachable_view(id, hostname, *since, *at)),
-            AgentFact::Admitted { .. } | AgentFact::Removed { .. } => None,
+            } => Some(AgentView {
+                orders: self.registry.orders(id),
+                ..unreachable_view(id, hostname, *since, *at)
+            }),
+            AgentFact::Admitted { .. } | AgentFact::Removed { .. } | AgentFact::Gone { .. } => None,
         });
         let mut views: Vec<_> = present.chain(away).collect();
         views.sort_by_key(|view| view.id);
@@ -76,6 +80,8 @@ impl Master {
             free: agent.free.clone(),
             total: agent.total.clone(),
             tasks: agent.tasks.len() - agent.runs.len(),
+            orders: agent.orders,
+            drained: agent.is_drained(),
         }
     }
 
@@ -222,6 +228,8 @@ fn unreachable_view(id: AgentId, hostname: &str, since: Time, at: Time) -> Agent
         free: Resources::default(),
         total: Resources::default(),
         tasks: 0,
+        orders: AgentOrders::default(),
+        drained: false,
     }
 }
 

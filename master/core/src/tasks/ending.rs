@@ -51,6 +51,9 @@ impl Master {
         let task = self.tasks.remove(slot);
         let agent = &mut self.agents[task.agent];
         agent.tasks.remove(&slot);
+        if agent.orders.drain.is_some() {
+            self.draining.push(task.agent);
+        }
         let framework = &mut self.frameworks[task.framework];
         framework.tasks.remove(&task.info.id);
         if task.info.run_of().is_none() {

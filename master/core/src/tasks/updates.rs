@@ -32,6 +32,7 @@ impl Master {
             self.on_run_update(agent, slot, &status, latest, out);
             return;
         }
+        let (status, latest) = self.told_of_drain(agent, status, latest);
         self.note_status(slot, agent, &status, latest, out);
         self.tell_status(slot, status, out);
     }

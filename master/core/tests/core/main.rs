@@ -5,6 +5,7 @@ mod agents;
 mod allocation;
 mod bad_input;
 mod distrust;
+mod draining;
 mod executors;
 mod explain;
 mod frameworks;

@@ -428,6 +428,12 @@ fn render_record(record: &Record) -> String {
         }
         Record::AgentUnreachable { agent, .. } => format!("durable: {agent} unreachable"),
         Record::AgentRemoved { agent, .. } => format!("durable: {agent} removed"),
+        Record::AgentGone { agent, .. } => format!("durable: {agent} is gone"),
+        Record::AgentOrdered { agent, orders } => match orders.drain {
+            Some(drain) if drain.mark_gone => format!("durable: {agent} is drained, and goes"),
+            Some(_) => format!("durable: {agent} is drained"),
+            None => format!("durable: {agent} is deactivated"),
+        },
         Record::SetApart { agent, set_apart } if set_apart.resources.is_empty() => {
             format!("durable: nothing is set apart on {agent}")
         }
