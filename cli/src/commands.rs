@@ -17,6 +17,7 @@ mod compile;
 mod completions;
 mod demo;
 mod dev;
+mod drain;
 mod explain;
 mod frameworks;
 mod inspect;
@@ -53,6 +54,7 @@ pub(crate) enum Command {
     State(state::State),
     Tasks(tasks::Tasks),
     Agents(agents::Agents),
+    Drain(drain::Drain),
     Frameworks(frameworks::Frameworks),
     Roles(roles::Roles),
     Reservations(reservations::Reservations),
@@ -108,6 +110,7 @@ impl Command {
             }
             Self::State(command) => asking(command.execute()),
             Self::Tasks(command) => asking(command.execute()),
+            Self::Drain(command) => asking(command.execute()),
             Self::Agents(command) => asking(command.execute()),
             Self::Frameworks(command) => asking(command.execute()),
             Self::Roles(command) => asking(command.execute()),

@@ -168,6 +168,20 @@ pub(crate) struct AgentView {
     pub(crate) free: Resources,
     pub(crate) total: Resources,
     pub(crate) registered_us: u64,
+    /// By an operator: nothing of it is offered.
+    pub(crate) deactivated: bool,
+    /// By an operator: its tasks are ended.
+    pub(crate) drain: Option<DrainView>,
+}
+
+/// How an agent's tasks are ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct DrainView {
+    /// The most that a task has to end by itself.
+    pub(crate) grace_us: Option<u64>,
+    /// Once it is drained it is gone for good.
+    pub(crate) mark_gone: bool,
+    pub(crate) drained: bool,
 }
 
 impl AgentView {
@@ -191,7 +205,24 @@ impl AgentView {
             free: resources(wire.free)?,
             total: resources(wire.total)?,
             registered_us: wire.registered_us,
+            deactivated: wire.deactivated,
+            drain: wire.drain.map(|drain| DrainView {
+                grace_us: drain.grace_us,
+                mark_gone: drain.mark_gone,
+                drained: drain.drained,
+            }),
         })
+    }
+
+    /// How it is reached, and what operators have decided of it.
+    fn standing(&self) -> String {
+        let ordered = match self.drain {
+            Some(drain) if drain.drained => Some("drained"),
+            Some(_) => Some("draining"),
+            None => self.deactivated.then_some("deactivated"),
+        };
+        let words: Vec<_> = [self.status].into_iter().chain(ordered).collect();
+        words.join(", ")
     }
 
     /// Agents as a table.
@@ -212,7 +243,7 @@ impl AgentView {
             table.row([
                 agent.id.clone(),
                 agent.info.hostname.clone(),
-                agent.status.to_owned(),
+                agent.standing(),
                 format_cpus(used.cpu_milli),
                 format_cpus(total.cpu_milli),
                 format_bytes(used.mem_bytes),

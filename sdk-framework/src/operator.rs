@@ -131,6 +131,24 @@ impl Operator {
         Ok(())
     }
 
+    /// Orders something about an agent: to offer nothing of it, to end its tasks, to take it for dead. Answers
+    /// before it is done; the state of the cluster says how far it is.
+    ///
+    /// # Errors
+    /// If there is no such agent, or if it is to be made active while it is being drained.
+    pub async fn order_agent(
+        &mut self,
+        agent: AgentId,
+        order: v1::order_agent_request::Order,
+    ) -> Result<(), Status> {
+        let request = v1::OrderAgentRequest {
+            agent_id: agent.to_string(),
+            order: Some(order),
+        };
+        self.client.order_agent(request).await?;
+        Ok(())
+    }
+
     /// Lets another policy decide in which order frameworks are served. With a preemption, which goes with
     /// strict priority only, tasks are ended for demands of higher priority.
     ///

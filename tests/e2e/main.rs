@@ -7,6 +7,7 @@ mod bad_input;
 mod bundles;
 mod cluster;
 mod demo;
+mod draining;
 mod executors;
 mod foreign;
 mod framework;

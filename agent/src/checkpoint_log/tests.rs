@@ -144,7 +144,7 @@ fn torn(before: &[u8], after: &[u8], random: &mut impl rand::RngCore) -> Vec<u8>
     const PAGE: usize = 4096;
     let mut torn = after.to_vec();
     for (page, written) in torn.chunks_mut(PAGE).enumerate() {
-        if random.next_u32() % 2 == 0 {
+        if random.next_u32().is_multiple_of(2) {
             let start = (page * PAGE).min(before.len());
             let end = (start + written.len()).min(before.len());
             written.fill(0);

@@ -10,11 +10,12 @@ use nesos_types::reservation::{Owner, ReservationChange};
 use nesos_types::resources::{Resources, format_bytes};
 use nesos_types::role::Role;
 
+use super::agents::{agent_id, named_agent};
 use crate::amounts;
 use crate::connect::MasterOptions;
 use crate::failure::Failure;
 use crate::output::{self, OutputOptions};
-use crate::views::{AgentView, StateView};
+use crate::views::AgentView;
 
 mod gc;
 mod listed;
@@ -133,12 +134,12 @@ impl At {
     async fn find(master: &MasterOptions, name: &str) -> Result<Self, Failure> {
         let mut operator = master.connect().await?.operator();
         let state = listed::state(&mut operator).await?;
-        let agent = find_agent(state, name)?;
+        let agent = named_agent(state, name)?;
         Ok(Self { operator, agent })
     }
 
     async fn change(&mut self, change: &ReservationChange) -> Result<(), Failure> {
-        let agent = listed::agent_id(&self.agent.id)?;
+        let agent = agent_id(&self.agent.id)?;
         Ok(self.operator.change_reservations(agent, change).await?)
     }
 
@@ -169,20 +170,6 @@ impl At {
                 wanted.words()
             ))
         })
-    }
-}
-
-fn find_agent(state: StateView, name: &str) -> Result<AgentView, Failure> {
-    let is_named = |agent: &AgentView| agent.id == name || agent.info.hostname == name;
-    let mut found: Vec<_> = state.agents.into_iter().filter(is_named).collect();
-    match (found.pop(), found.is_empty()) {
-        (Some(agent), true) => Ok(agent),
-        (Some(_), false) => Err(Failure::said(format!(
-            "several agents have the host name {name}; name one by its id: see nesos agents"
-        ))),
-        (None, _) => Err(Failure::said(format!(
-            "there is no agent {name}: see nesos agents"
-        ))),
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::Stream;
 use nesos_api::v1;
 use nesos_api::v1::operator_service_server::OperatorService;
-use nesos_master_core::{OperatorReply, OperatorRequest, Snapshot};
+use nesos_master_core::{AgentOrder, OperatorReply, OperatorRequest, Snapshot};
+use nesos_types::agent::Drain;
 use nesos_types::ids::{FrameworkId, TaskId, TaskKey};
 use nesos_types::reservation::ReservationChange;
 use nesos_types::resources::Resources;
@@ -154,6 +155,28 @@ impl OperatorService for OperatorDoor {
         Ok(Response::new(v1::ChangeReservationsResponse {}))
     }
 
+    async fn order_agent(
+        &self,
+        request: Request<v1::OrderAgentRequest>,
+    ) -> Result<Response<v1::OrderAgentResponse>, Status> {
+        let request = request.into_inner();
+        let agent = parse("agent_id", &request.agent_id)?;
+        let order = request
+            .order
+            .ok_or_else(|| Status::invalid_argument("order is missing"))?;
+        let order = OperatorRequest::OrderAgent {
+            agent,
+            order: ordered(&order),
+        };
+        match self.driver.operate(order).await? {
+            OperatorReply::AgentUnknown(agent) => Err(Status::not_found(format!(
+                "there is no agent {agent}, or none any more"
+            ))),
+            reply => done(reply, None),
+        }?;
+        Ok(Response::new(v1::OrderAgentResponse {}))
+    }
+
     async fn set_policy(
         &self,
         request: Request<v1::SetPolicyRequest>,
@@ -261,12 +284,28 @@ fn task_unknown(task: &TaskId) -> Status {
     Status::not_found(format!("there is no live task {task}"))
 }
 
+fn ordered(order: &v1::order_agent_request::Order) -> AgentOrder {
+    use v1::order_agent_request::Order;
+    match order {
+        Order::Deactivate(_) => AgentOrder::Deactivate,
+        Order::Reactivate(_) => AgentOrder::Reactivate,
+        Order::Gone(_) => AgentOrder::Gone,
+        Order::Drain(drain) => AgentOrder::Drain(Drain {
+            grace: drain.grace_us.map(Duration::from_micros),
+            mark_gone: drain.mark_gone,
+        }),
+    }
+}
+
 fn done(reply: OperatorReply, task: Option<&TaskId>) -> Result<(), Status> {
     match (reply, task) {
         (OperatorReply::Done | OperatorReply::Prewarming(_), _) => Ok(()),
         (OperatorReply::AgentUnknown(agent), _) => {
             Err(Status::not_found(format!("no agent {agent} is connected")))
         }
+        (OperatorReply::AgentDraining(agent), _) => Err(Status::failed_precondition(format!(
+            "agent {agent} is being drained; it can be made active again when it is drained"
+        ))),
         (OperatorReply::TaskUnknown, Some(task)) => Err(task_unknown(task)),
         (OperatorReply::TaskUnknown, None) => Err(Status::not_found("there is no such live task")),
         (OperatorReply::RolesRefused(refusal), _) => {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::super::agents::agent_id;
 use super::listed::{self, PartView};
 use crate::connect::MasterOptions;
 use crate::failure::{Failure, status};
@@ -39,7 +40,7 @@ impl Gc {
                 output::line(format_args!("would give back: {what}"))?;
                 continue;
             }
-            let agent = listed::agent_id(&orphan.agent)?;
+            let agent = agent_id(&orphan.agent)?;
             for change in orphan.cleanup(&state) {
                 match operator.change_reservations(agent, &change).await {
                     Ok(()) => output::line(format_args!("{}: {what}", change.name()))?,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nesos_api::v1::StatePart;
 use nesos_sdk::Operator;
-use nesos_types::ids::{AgentId, FrameworkId, IdError, VolumeId};
+use nesos_types::ids::{FrameworkId, VolumeId};
 use nesos_types::reservation::{Claim, Owner, ReservationChange};
 use nesos_types::resources::Resources;
 use nesos_types::role::Role;
@@ -175,12 +175,6 @@ impl Live {
             Owner::Agent | Owner::Operator => false,
         }
     }
-}
-
-/// An agent's id, from the master's answer.
-pub(super) fn agent_id(text: &str) -> Result<AgentId, Failure> {
-    text.parse()
-        .map_err(|error: IdError| Failure::new("the master's answer was not understood", error))
 }
 
 fn standing(agent: &AgentView, claim: &Claim) -> &'static str {

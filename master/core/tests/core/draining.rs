@@ -123,7 +123,10 @@ fn an_agent_that_is_to_go_is_gone_once_it_is_drained() {
     "#]]);
     let agent = script.agents[0];
     script.register_as(5, Some(agent), info("host", res(4, 4096)), Vec::new());
-    assert!(script.said("was removed from this cluster"), "it may not come back");
+    assert!(
+        script.said("was removed from this cluster"),
+        "it may not come back"
+    );
 }
 
 #[test]

@@ -85,6 +85,14 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "agent_disconnected",
             format!("the agent's connection broke {:.1?} ago", now.since(*since)),
         ),
+        Blocked::AgentDeactivated => (
+            "agent_deactivated",
+            "an operator has deactivated the agent".into(),
+        ),
+        Blocked::AgentDraining => (
+            "agent_draining",
+            "an operator is having the agent drained, or has had it".into(),
+        ),
         Blocked::OfferedToYou { since } => (
             "offered_to_you",
             format!(

@@ -1,6 +1,7 @@
 //! Snapshots on the wire.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use nesos_api::v1;
 use nesos_master_core::snapshot::{
@@ -196,7 +197,17 @@ fn agent(view: &AgentView) -> v1::AgentState {
         free: Some((&view.free).into()),
         registered_us: view.since.as_micros(),
         total: Some((&view.total).into()),
+        deactivated: view.orders.deactivated,
+        drain: view.orders.drain.map(|drain| v1::DrainState {
+            grace_us: drain.grace.map(micros),
+            mark_gone: drain.mark_gone,
+            drained: view.drained,
+        }),
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A framework as the wire has it.

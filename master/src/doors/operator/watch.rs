@@ -118,6 +118,7 @@ fn happened(at: Time, happening: &Happening) -> Event {
             status: v1::AgentStatus::Disconnected.into(),
             ..v1::AgentState::default()
         }),
+        Happening::AgentOrdered(agent) => Event::AgentOrdered(agent.to_string()),
         Happening::AgentRemoved(agent) => Event::AgentRemoved(agent.to_string()),
         Happening::PolicyChanged(view) => Event::PolicyChanged(policy::state(view)),
         Happening::ReservationsChanged(agent) => Event::ReservationsChanged(agent.to_string()),
