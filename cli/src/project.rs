@@ -15,6 +15,10 @@ use nesos_runtime::{BundleInfo, BundleKind, InspectError, inspect_bytes, survey_
 use crate::failure::Failure;
 use crate::run::bundle;
 
+mod componentize;
+
+use componentize::componentized;
+
 /// A project.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -124,7 +128,7 @@ pub(crate) fn look(
 
 /// A file as the parts of a bundle without a manifest. It is seen to that it can run at all.
 pub(crate) fn wasm_of(path: &Path, declared: Option<Kind>) -> Result<Parts, Failure> {
-    let bundle = bundle::read(path)?;
+    let bundle = componentized(path, bundle::read(path)?)?;
     let (_, info) = look(&bundle, declared).map_err(|error| bundle::refused(path, &error))?;
     Ok(Parts {
         wasm: bundle,

@@ -384,9 +384,9 @@ version = "0.1.0"
 kind = "policy"
 
 [build]
-command = ["cargo", "build", "--release", "--target", "wasm32-wasip2"]
-artifact = "target/wasm32-wasip2/release/{crate}.wasm"
-target = "wasm32-wasip2"
+command = ["cargo", "build", "--release", "--target", "wasm32-unknown-unknown"]
+artifact = "target/wasm32-unknown-unknown/release/{crate}.wasm"
+target = "wasm32-unknown-unknown"
 "#,
         ),
         (
