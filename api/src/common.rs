@@ -10,7 +10,9 @@ use nesos_types::framework::FrameworkInfo;
 use nesos_types::offer::{Demand, Filters, Offer};
 use nesos_types::resources::{Amounts, RangeSet, Resources, Scalar};
 use nesos_types::role::{RoleChange, Weight};
+use prost::Message;
 
+use crate::MAX_INFO_BYTES;
 use crate::constraints::offer_filters;
 use crate::reservation::{wire_parts, with_parts};
 use crate::v1;
@@ -210,9 +212,22 @@ impl From<&FrameworkInfo> for v1::FrameworkInfo {
     }
 }
 
+/// Registries keep what frameworks and agents say of themselves, and no store takes a record of any size.
+fn check_size(info: &impl Message) -> Result<(), WireError> {
+    let bytes = info.encoded_len();
+    if bytes > MAX_INFO_BYTES {
+        return Err(WireError::Invalid {
+            field: "info",
+            why: format!("it has {bytes} bytes, and {MAX_INFO_BYTES} are taken at most"),
+        });
+    }
+    Ok(())
+}
+
 impl TryFrom<v1::FrameworkInfo> for FrameworkInfo {
     type Error = WireError;
     fn try_from(wire: v1::FrameworkInfo) -> Result<Self, WireError> {
+        check_size(&wire)?;
         Ok(Self {
             name: wire.name,
             roles: wire
@@ -252,6 +267,7 @@ impl From<&AgentInfo> for v1::AgentInfo {
 impl TryFrom<v1::AgentInfo> for AgentInfo {
     type Error = WireError;
     fn try_from(wire: v1::AgentInfo) -> Result<Self, WireError> {
+        check_size(&wire)?;
         Ok(Self {
             hostname: wire.hostname,
             url: wire.url,

@@ -7,6 +7,7 @@
 mod common;
 mod constraints;
 mod executor;
+pub mod masters;
 mod messages;
 mod reservation;
 mod service;
@@ -41,6 +42,9 @@ pub const DEFAULT_AGENT_PORT: u16 = 5051;
 
 /// The largest frame that either side sends or takes, in bytes.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
+
+/// The most that a framework or an agent may say of itself, in bytes.
+pub const MAX_INFO_BYTES: usize = 128 << 10;
 
 /// The largest piece of a blob or of output in one message, in bytes.
 pub const MAX_CHUNK_BYTES: usize = 1 << 20;

@@ -586,3 +586,20 @@ fn what_is_not_understood_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn who_says_more_of_itself_than_a_registry_takes_is_refused_by_field() {
+    let info = |name: usize| v1::FrameworkInfo {
+        name: "x".repeat(name),
+        ..v1::FrameworkInfo::default()
+    };
+    assert!(FrameworkInfo::try_from(info(1_000)).is_ok());
+    let error = FrameworkInfo::try_from(info(crate::MAX_INFO_BYTES)).expect_err("too large");
+    assert!(error.to_string().contains("info: it has"), "{error}");
+    let agent = v1::AgentInfo {
+        hostname: "x".repeat(crate::MAX_INFO_BYTES),
+        ..v1::AgentInfo::default()
+    };
+    let error = AgentInfo::try_from(agent).expect_err("too large");
+    assert!(error.to_string().contains("info: it has"), "{error}");
+}

@@ -9,7 +9,7 @@ use crate::doors::operator::bundles::{live, not_back};
 use crate::driver::input::DriverHandle;
 use crate::registry::Registry;
 
-/// Collects at every interval until the master stops.
+/// Collects at every interval until the master stops, or leads no more.
 pub(crate) async fn run(registry: Registry, driver: DriverHandle, stop: CancellationToken) {
     let interval = Duration::from_millis(registry.config.collect_interval_ms);
     if interval.is_zero() {

@@ -12,6 +12,8 @@ use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::Role;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::store::etcd::address::StoreAddress;
+
 /// The configuration of a master. Everything but the state directory has a default.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,18 @@ pub struct MasterConfig {
     /// the disk. For clusters that live inside another program. Default: false.
     #[serde(default)]
     pub ephemeral: bool,
+    /// Where the registry is kept: `redb`, in the state directory, or
+    /// `etcd://HOST:PORT[,HOST:PORT…][/PREFIX]`, for several masters of which one leads. Default: `redb`.
+    #[serde(default)]
+    pub store: StoreAddress,
+    /// Where others reach this master, as `http://HOST:PORT`, if not at the address it listens on. Only one
+    /// of several tells anybody.
+    #[serde(default)]
+    pub advertise: Option<String>,
+    /// How long a leader's lease lasts, of several masters: as long may nobody lead after one was lost. An
+    /// etcd counts in whole seconds. Default: 5 s.
+    #[serde(default = "default_lease_ms")]
+    pub lease_ms: u64,
     /// How long open streams may take to end when the master is told to stop. Default: 5 s.
     #[serde(default = "default_shutdown_grace_ms")]
     pub shutdown_grace_ms: u64,
@@ -179,6 +193,10 @@ fn default_listen() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, DEFAULT_MASTER_PORT).into()
 }
 
+fn default_lease_ms() -> u64 {
+    5_000
+}
+
 fn default_shutdown_grace_ms() -> u64 {
     5_000
 }
@@ -271,6 +289,9 @@ impl MasterConfig {
             listen: default_listen(),
             state_directory: state_directory.into(),
             ephemeral: false,
+            store: StoreAddress::default(),
+            advertise: None,
+            lease_ms: default_lease_ms(),
             shutdown_grace_ms: default_shutdown_grace_ms(),
             liveness: LivenessConfig::default(),
             allocation: AllocationConfig::default(),
@@ -295,6 +316,11 @@ impl MasterConfig {
     #[must_use]
     pub fn shutdown_grace(&self) -> Duration {
         Duration::from_millis(self.shutdown_grace_ms)
+    }
+
+    /// How long a leader's lease lasts.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms.max(1))
     }
 
     /// The part that the core decides by.
@@ -357,6 +383,18 @@ mod tests {
         let config: MasterConfig = toml::from_str(r#"state_directory = "/s""#).unwrap();
         assert_eq!(config.listen, default_listen());
         assert_eq!(config.core(), CoreConfig::default());
+    }
+
+    #[test]
+    fn a_store_is_an_address_and_what_is_none_is_refused() {
+        let read = |store: &str| {
+            toml::from_str::<MasterConfig>(&format!("state_directory = '/s'\nstore = '{store}'"))
+        };
+        let config = read("etcd://a:1,b:2/x").unwrap();
+        assert_eq!(config.store.to_string(), "etcd://a:1,b:2/x");
+        assert_eq!(config.lease(), Duration::from_secs(5));
+        let error = read("zk://a:1").unwrap_err().to_string();
+        assert!(error.contains("nothing is known of zk://"), "{error}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ use tokio::task::{self, JoinError};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::store::batch::Batch;
+use crate::store::fence::Fence;
 use crate::store::{Store, StoreError};
 
 pub(crate) mod input;
@@ -32,12 +34,13 @@ mod timer;
 pub(crate) mod watch;
 
 use input::Input;
+use outbox::End;
 use peers::Peers;
 use timer::Timer;
 use watch::{Watchers, Watching};
 
 /// How many inputs make a batch at most: a bound on how long a reply may wait for its batch.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// Why the driver gave up.
 #[derive(Debug, Error)]
@@ -56,6 +59,8 @@ pub(crate) struct Driver<S> {
     clock: Clock,
     /// Out while a commit is under way.
     store: Option<S>,
+    /// What is asked before the effects of a batch are performed.
+    fence: Fence,
     inputs: mpsc::Receiver<Input>,
     schedulers: Peers<SchedulerEvent>,
     agents: Peers<AgentCommand>,
@@ -63,6 +68,8 @@ pub(crate) struct Driver<S> {
     replies: Vec<oneshot::Sender<OperatorReply>>,
     readers: Vec<Reader>,
     decisions: Decisions,
+    /// The records of the batch so far.
+    records: Batch,
 }
 
 /// Somebody who reads the core's state. Served at the end of a batch, so that what was read is durable.
@@ -78,6 +85,7 @@ impl<S: Store> Driver<S> {
         Self {
             core,
             clock,
+            fence: store.fence(),
             store: Some(store),
             inputs,
             schedulers: Peers::new(),
@@ -86,18 +94,32 @@ impl<S: Store> Driver<S> {
             replies: Vec::new(),
             readers: Vec::new(),
             decisions: Decisions::default(),
+            records: Batch::default(),
         }
     }
 
-    /// Drives the core until it is told to stop. What was heard until then is still dealt with.
+    /// Drives the core until it is told to stop or another master leads. What was heard until then is still
+    /// dealt with. That the driver is dropped then is the goodbye.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), DriverError> {
+        let ended = self.drive(stop).await;
+        if let Err(DriverError::Store(StoreError::Deposed)) = &ended {
+            self.schedulers.close_all(End::Deposed);
+            self.agents.close_all(End::Deposed);
+        }
+        ended
+    }
+
+    async fn drive(&mut self, stop: CancellationToken) -> Result<(), DriverError> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut timer = Timer::new();
         let mut stopping = std::pin::pin!(stop.cancelled());
+        let fence = self.fence.clone();
+        let mut deposed = std::pin::pin!(fence.fallen());
         loop {
             timer.arm(self.next_instant());
             tokio::select! {
                 biased;
+                () = &mut deposed => return Err(StoreError::Deposed.into()),
                 () = &mut stopping => break,
                 heard = self.inputs.recv_many(&mut batch, BATCH) => if heard == 0 { break },
                 () = timer.due() => {}
@@ -128,6 +150,7 @@ impl<S: Store> Driver<S> {
             self.handle(now, Event::Tick);
         }
         self.commit().await?;
+        self.check_fence()?;
         self.perform();
         self.schedulers.flush();
         self.agents.flush();
@@ -136,8 +159,8 @@ impl<S: Store> Driver<S> {
         Ok(())
     }
 
-    /// Deals with what is queued already. That the driver is dropped then is the goodbye.
-    async fn finish(mut self, batch: &mut Vec<Input>) -> Result<(), DriverError> {
+    /// Deals with what is queued already.
+    async fn finish(&mut self, batch: &mut Vec<Input>) -> Result<(), DriverError> {
         let queued = self.inputs.len();
         self.inputs.recv_many(batch, queued).await;
         self.turn(batch).await
@@ -145,6 +168,17 @@ impl<S: Store> Driver<S> {
 
     fn handle(&mut self, now: Time, event: Event) {
         self.core.handle(now, event, &mut self.decisions);
+        self.records.add(self.decisions.records.drain(..));
+    }
+
+    /// A master may have been paused for longer than its lease: then others have been told since what it
+    /// does not know.
+    fn check_fence(&self) -> Result<(), StoreError> {
+        if self.fence.holds() {
+            Ok(())
+        } else {
+            Err(StoreError::Deposed)
+        }
     }
 
     /// Tells the core of peers that were cut at the end of the last batch.
@@ -204,6 +238,7 @@ impl<S: Store> Driver<S> {
             }
             Input::SetPolicy(policy, reply) => {
                 self.core.set_policy(now, policy, &mut self.decisions);
+                self.records.add(self.decisions.records.drain(..));
                 self.readers.push(Reader::Policy(reply));
             }
             Input::Snapshot(reply) => self.readers.push(Reader::Snapshot(reply)),
@@ -216,10 +251,10 @@ impl<S: Store> Driver<S> {
 
     /// Makes the records of the batch durable, on a thread that may block.
     async fn commit(&mut self) -> Result<(), DriverError> {
-        if self.decisions.records.is_empty() {
+        if self.records.is_empty() {
             return Ok(());
         }
-        let records = std::mem::take(&mut self.decisions.records);
+        let records = std::mem::take(&mut self.records);
         let mut store = self.store.take().expect("commits follow one another");
         let commit = task::spawn_blocking(move || {
             let result = store.commit(&records);

@@ -7,6 +7,8 @@
 //! Invariant: whatever a peer was told is durable, for a batch's effects are performed after its
 //! records were committed. Invariant: nothing but the driver touches the core.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod clock;
 mod collecting;
 mod config;
@@ -25,3 +27,4 @@ pub use master::{Master, MasterError, RunningMaster, Shutdown, StartError};
 pub use policy::load_policy;
 pub use registry::error::BundleStoreError;
 pub use store::StoreError;
+pub use store::etcd::address::{EtcdAddress, StoreAddress, StoreAddressError};

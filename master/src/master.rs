@@ -6,28 +6,30 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nesos_master_core::Master as Core;
+use axum::http::uri::Authority;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::clock::Clock;
 use crate::config::MasterConfig;
-use crate::driver::input::DriverHandle;
-use crate::driver::{Driver, DriverError};
-use crate::policy::{in_full, load_bundle};
-use crate::registry::Registry;
-use crate::registry::blobs::Blobs;
+use crate::driver::DriverError;
 use crate::registry::error::BundleStoreError;
+use crate::store::etcd::address::{EtcdAddress, StoreAddress};
+use crate::store::etcd::election::Candidate;
 use crate::store::memory::MemoryStore;
 use crate::store::redb::RedbStore;
 use crate::store::{Store, StoreError};
 
+mod candidacy;
+mod reign;
 mod server;
+mod standing;
 
-use server::Server;
+use candidacy::Candidacy;
+use reign::Recovered;
+use server::Port;
 
 /// Starts masters.
 #[derive(Debug)]
@@ -68,6 +70,21 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// Others cannot be told where this master is.
+    #[error(
+        "nobody can be told that a master is at {address}; say with --advertise http://HOST:PORT where this one \
+         is reached"
+    )]
+    NoAdvertise {
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// What others are to be told is no address.
+    #[error("{url:?} is not where a master is reached; write http://HOST:PORT")]
+    Advertise {
+        /// What was given.
+        url: String,
+    },
     /// The system gives no randomness.
     #[error("the system gives no randomness, without which ids could be guessed")]
     Randomness(#[source] io::Error),
@@ -82,6 +99,9 @@ pub enum MasterError {
     /// The registry could not be written. Nothing was told to anybody that is not in the registry.
     #[error("the master stopped because its registry cannot be written")]
     Registry(#[source] StoreError),
+    /// The registry cannot be read, by this master or any other of this version.
+    #[error("the master stopped because the registry cannot be read")]
+    Recovery(#[source] StoreError),
     /// A task of the master was lost: a bug.
     #[error("the master stopped because of a bug")]
     Lost(#[source] JoinError),
@@ -104,17 +124,20 @@ pub struct RunningMaster {
 }
 
 impl Master {
-    /// Recovers the state, binds the port and begins to serve.
+    /// Recovers the state, binds the port and begins to serve. One of several masters binds its port and
+    /// stands by until it is elected.
     pub async fn start(config: MasterConfig) -> Result<RunningMaster, StartError> {
-        if config.ephemeral {
-            start_with(config, |_| Ok(MemoryStore)).await
-        } else {
-            start_with(config, |config| {
-                Ok(RedbStore::open(
-                    &config.state_directory.join("registry.redb"),
-                )?)
-            })
-            .await
+        match config.store.clone() {
+            _ if config.ephemeral => start_with(config, |_| Ok(MemoryStore)).await,
+            StoreAddress::Redb => {
+                start_with(config, |config| {
+                    Ok(RedbStore::open(
+                        &config.state_directory.join("registry.redb"),
+                    )?)
+                })
+                .await
+            }
+            StoreAddress::Etcd(etcd) => start_candidate(config, &etcd).await,
         }
     }
 }
@@ -150,86 +173,107 @@ impl RunningMaster {
     }
 }
 
-/// What has been opened before anything is served.
-struct Opened<S> {
-    driver_core: Core,
-    clock: Clock,
-    store: S,
-}
-
-/// Starts a master on any store.
+/// Starts a master on a store of its own.
 async fn start_with<S: Store>(
     config: MasterConfig,
     open_store: impl FnOnce(&MasterConfig) -> Result<S, StartError> + Send + 'static,
 ) -> Result<RunningMaster, StartError> {
-    let (mut opened, config) = tokio::task::spawn_blocking(move || {
-        let opened = open(&config, open_store)?;
-        Ok::<_, StartError>((opened, config))
+    let (store, config) = tokio::task::spawn_blocking(move || {
+        prepare_directory(&config)?;
+        let store = open_store(&config)?;
+        Ok::<_, StartError>((store, config))
     })
     .await
     .map_err(StartError::Lost)??;
-    let directory = config.state_directory.join("bundles");
-    let registry = Registry::open(&directory, !config.ephemeral, config.bundles.clone()).await?;
-    restore_policy(&mut opened.driver_core, &registry.blobs).await;
-    let listener = bind(config.listen).await?;
-    let address = listener.local_addr().map_err(|source| StartError::Listen {
-        address: config.listen,
-        source,
-    })?;
+    let recovered = Recovered::from(&config, store).await?;
+    let (listener, address) = bind(config.listen).await?;
     let stop = CancellationToken::new();
-    let (handle, inputs) = DriverHandle::new();
-    let driver = Driver::new(opened.driver_core, opened.clock, opened.store, inputs);
-    let server = Server::new(&config, opened.clock, handle.clone(), registry.clone());
+    let port = Port::open(listener, stop.clone());
+    let reigning = recovered.reign(&config, &port, stop.clone()).await;
     tracing::info!(%address, "the master serves");
-    let driver = tokio::spawn(driver.run(stop.clone()));
-    tokio::spawn(crate::collecting::run(registry, handle, stop.clone()));
-    let server = server.serve(listener, stop.clone()).await;
-    let supervisor = supervise(driver, server, stop.clone(), config.shutdown_grace());
-    Ok(RunningMaster {
+    let ended = async { reigning.ended().await.map_err(MasterError::from) };
+    Ok(running(address, stop.clone(), async move {
+        let ended = ended.await;
+        close(port, stop, config.shutdown_grace(), ended).await
+    }))
+}
+
+/// Starts one of several masters, which may have to stand by.
+async fn start_candidate(
+    config: MasterConfig,
+    etcd: &EtcdAddress,
+) -> Result<RunningMaster, StartError> {
+    let config = tokio::task::spawn_blocking(move || prepare_directory(&config).map(|()| config))
+        .await
+        .map_err(StartError::Lost)??;
+    if config.bundles.store.is_none() {
+        tracing::warn!(
+            directory = %config.state_directory.join("bundles").display(),
+            "bundles are kept in a directory; unless all masters share it, another leader will not have them: \
+             see `store` of `[bundles]`"
+        );
+    }
+    let (listener, address) = bind(config.listen).await?;
+    let url = advertised(&config, address)?;
+    let candidate = Candidate::new(etcd, url, config.lease())?;
+    let stop = CancellationToken::new();
+    let port = Port::open(listener, stop.clone());
+    tracing::info!(%address, %etcd, "the master stands for election");
+    let grace = config.shutdown_grace();
+    let candidacy = Candidacy {
+        config,
+        candidate,
+        stop: stop.clone(),
+    };
+    Ok(running(address, stop.clone(), async move {
+        let ended = candidacy.run(&port).await;
+        close(port, stop, grace, ended).await
+    }))
+}
+
+fn running(
+    address: SocketAddr,
+    stop: CancellationToken,
+    supervisor: impl Future<Output = Result<Shutdown, MasterError>> + Send + 'static,
+) -> RunningMaster {
+    RunningMaster {
         address,
         _stop_on_drop: stop.clone().drop_guard(),
         stop,
         supervisor: tokio::spawn(supervisor),
-    })
+    }
 }
 
-/// Opens the state directory and recovers the core from it. Blocks.
-fn open<S: Store>(
-    config: &MasterConfig,
-    open_store: impl FnOnce(&MasterConfig) -> Result<S, StartError>,
-) -> Result<Opened<S>, StartError> {
+/// Where others are told that this master is.
+fn advertised(config: &MasterConfig, address: SocketAddr) -> Result<String, StartError> {
+    match &config.advertise {
+        None if address.ip().is_unspecified() => Err(StartError::NoAdvertise { address }),
+        None => Ok(format!("http://{address}")),
+        Some(url) => {
+            let is_authority = |rest: &str| {
+                rest.parse::<Authority>()
+                    .is_ok_and(|authority| authority.port_u16().is_some())
+            };
+            let bare = url.trim_end_matches('/');
+            let rest = bare.strip_prefix("http://").unwrap_or(bare);
+            if is_authority(rest) {
+                Ok(format!("http://{rest}"))
+            } else {
+                Err(StartError::Advertise { url: url.clone() })
+            }
+        }
+    }
+}
+
+/// Makes the state directory. Blocks.
+fn prepare_directory(config: &MasterConfig) -> Result<(), StartError> {
     let directory = &config.state_directory;
     fs::create_dir_all(directory)
         .and_then(|()| probe_writable(config))
         .map_err(|source| StartError::StateDirectory {
             path: directory.clone(),
             source,
-        })?;
-    let mut store = open_store(config)?;
-    let records = store.load()?;
-    let clock = Clock::start();
-    tracing::info!(records = records.len(), directory = %directory.display(), "recovered the registry");
-    let core = Core::recover(config.core(), seed()?, clock.now(), records);
-    Ok(Opened {
-        driver_core: core,
-        clock,
-        store,
-    })
-}
-
-/// Loads the plug-in that was the policy when the last master ended. A master without it works on,
-/// with DRF, and says so.
-async fn restore_policy(core: &mut Core, bundles: &Blobs) {
-    let Some(digest) = core.chosen_plugin() else {
-        return;
-    };
-    let loaded = load_bundle(bundles, digest)
-        .await
-        .map_err(|error| in_full(&error));
-    if let Err(error) = &loaded {
-        tracing::warn!(%digest, error, "the policy cannot be loaded; DRF decides");
-    }
-    core.restore_plugin(loaded);
+        })
 }
 
 /// Finds out now whether files can be made, rather than at the first upload.
@@ -241,42 +285,37 @@ fn probe_writable(config: &MasterConfig) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
-/// A fresh and secret seed, from which the core draws its ids.
-fn seed() -> Result<[u8; 32], StartError> {
-    use rand::TryRngCore;
-    let mut seed = [0; 32];
-    rand::rngs::OsRng
-        .try_fill_bytes(&mut seed)
-        .map_err(|error| StartError::Randomness(io::Error::other(error)))?;
-    Ok(seed)
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
+        _ => StartError::Listen { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::AddrInUse => StartError::AddressInUse { address },
-            _ => StartError::Listen { address, source },
-        })
-}
-
-/// Waits for the driver, whose end is the master's end, and then for the streams to end.
-async fn supervise(
-    driver: JoinHandle<Result<(), DriverError>>,
-    server: server::Serving,
+/// Waits for the streams to end, after the master did.
+async fn close(
+    port: Port,
     stop: CancellationToken,
     grace: Duration,
+    ended: Result<(), MasterError>,
 ) -> Result<Shutdown, MasterError> {
-    let driven = driver.await;
     stop.cancel();
-    let graceful = timeout(grace, server.ended()).await.is_ok();
-    match driven {
-        Ok(Ok(())) => {
-            tracing::info!(graceful, "the master has stopped");
-            Ok(Shutdown { graceful })
+    let graceful = timeout(grace, port.ended()).await.is_ok();
+    ended.map(|()| {
+        tracing::info!(graceful, "the master has stopped");
+        Shutdown { graceful }
+    })
+}
+
+impl From<DriverError> for MasterError {
+    fn from(error: DriverError) -> Self {
+        match error {
+            DriverError::Store(error) => Self::Registry(error),
+            DriverError::Writer(lost) => Self::Lost(lost),
         }
-        Ok(Err(DriverError::Store(error))) => Err(MasterError::Registry(error)),
-        Ok(Err(DriverError::Writer(lost))) | Err(lost) => Err(MasterError::Lost(lost)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Policy plug-ins between the core, which knows no sandbox, and the sandbox, which knows no master.
 
-use std::error::Error as _;
-
 use nesos_master_core::{PolicyFault, PolicyGuest};
 use nesos_runtime::{MAX_POLICY_BYTES, PolicyComponent, PolicyError, PolicyStop};
 use nesos_types::bundle::Digest;
@@ -31,7 +29,7 @@ pub(crate) enum LoadError {
 }
 
 /// An error with its cause.
-pub(crate) fn in_full(error: &LoadError) -> String {
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use tokio::sync::{Mutex, RwLock as Gate};
 
 use crate::config::BundlesConfig;
+use crate::store::fence::Fence;
 
 pub(crate) mod blobs;
 pub(crate) mod catalog;
@@ -53,12 +54,14 @@ pub(crate) struct Registry {
 impl Registry {
     /// Opens the registry. Uploads are staged in the directory, and blobs are kept there unless the
     /// configuration names another place. Without `flush` a crash of the host may cost what was pushed.
+    /// Nothing is changed once the fence has fallen.
     pub(crate) async fn open(
         directory: &Path,
         flush: bool,
         config: BundlesConfig,
+        fence: Fence,
     ) -> Result<Self, BundleStoreError> {
-        let objects = Objects::open(directory, flush, &config)?;
+        let objects = Objects::open(directory, flush, &config)?.behind(fence);
         Self::over(objects, directory, config).await
     }
 

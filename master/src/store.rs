@@ -1,4 +1,4 @@
-//! The registry on the disk: where records go before their effects are performed.
+//! The registry on the disk or in an etcd: where records go before their effects are performed.
 //!
 //! A store keeps the newest record of each subject and knows nothing of what records mean; that is
 //! the core's `Registry`, which is rebuilt from them. So a store does not grow with time, only with
@@ -10,16 +10,28 @@ use std::path::PathBuf;
 use nesos_master_core::Record;
 use thiserror::Error;
 
+use batch::Batch;
+use fence::Fence;
+
+pub(crate) mod batch;
+pub(crate) mod etcd;
+pub(crate) mod fence;
 pub(crate) mod memory;
 pub(crate) mod redb;
+#[cfg(test)]
+mod suite;
 
 /// Keeps records. Calls block, so they are made where blocking is allowed.
 pub(crate) trait Store: Send + 'static {
     /// Everything that was committed: the newest record of each subject, in any order.
     fn load(&mut self) -> Result<Vec<Record>, StoreError>;
 
-    /// Makes records durable, all or none. After an error nothing more can be committed.
-    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+    /// Makes records durable, those of one event all or none and in the events' order. After an error
+    /// nothing more can be committed.
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError>;
+
+    /// What to ask before anything is done that others see.
+    fn fence(&self) -> Fence;
 }
 
 /// Why the registry cannot be read or written.
@@ -73,5 +85,24 @@ pub enum StoreError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// Another master leads. Nothing was written that it does not know of.
+    #[error("another master leads, or will: this one's lease is lost")]
+    Deposed,
+    /// No member of the etcd answers.
+    #[error("{etcd} cannot be reached: {why}")]
+    Unreachable {
+        /// The etcd.
+        etcd: String,
+        /// What the last attempt came to.
+        why: String,
+    },
+    /// The etcd answers, and will not do what it was asked to.
+    #[error("{etcd} refuses: {why}")]
+    Refused {
+        /// The etcd.
+        etcd: String,
+        /// What it says.
+        why: String,
     },
 }

@@ -107,6 +107,7 @@ fn status_of(error: &BundleStoreError) -> Status {
         }
         BundleStoreError::OffsetBeyond { .. } => Status::out_of_range(text),
         BundleStoreError::Busy => Status::aborted(text),
+        BundleStoreError::Deposed => Status::unavailable(text),
         BundleStoreError::Full { .. } => Status::resource_exhausted(text),
         BundleStoreError::Io { .. }
         | BundleStoreError::Object { .. }

@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 use super::frames::{Outward, next_frame};
 use crate::driver::input::{DriverHandle, Input, Stopping};
 use crate::driver::outbox::{End, Outbox, Outgoing, outbox};
+use crate::store::fence::Fence;
 
 /// What a peer of one kind says, and how the driver hears it.
 pub(crate) trait Inward: Sized + Send + 'static {
@@ -56,6 +57,7 @@ pub(crate) fn converse<I: Inward>(
     most_queued: usize,
 ) -> Speaker<I::Reply> {
     let (outbox, outgoing) = outbox(most_queued);
+    let fence = driver.fence();
     let listener = Listener::<I> {
         connection: driver.next_connection(),
         driver,
@@ -66,6 +68,7 @@ pub(crate) fn converse<I: Inward>(
     tokio::spawn(listener.listen(frames));
     Speaker {
         outgoing,
+        fence,
         queue: VecDeque::new(),
         over: false,
     }
@@ -169,6 +172,7 @@ impl<I: Inward> Listener<I> {
 #[derive(Debug)]
 pub(crate) struct Speaker<M> {
     outgoing: Outgoing<M>,
+    fence: Fence,
     queue: VecDeque<M>,
     over: bool,
 }
@@ -187,6 +191,11 @@ impl<M: Outward> Stream for Speaker<M> {
             this.over = true;
             return Poll::Ready(last_words::<M>(end));
         }
+        // What was decided in time may have waited here while the whole process was paused.
+        if !this.fence.holds() {
+            this.over = true;
+            return Poll::Ready(last_words::<M>(End::Deposed));
+        }
         Poll::Ready(Some(Ok(next_frame(&mut this.queue))))
     }
 }
@@ -197,5 +206,6 @@ fn last_words<M: Outward>(end: End) -> Option<Result<M::Frame, Status>> {
         End::Closed => None,
         End::TooSlow => Some(Ok(M::frame(vec![M::refusal(Refusal::TooSlow).wire()]))),
         End::Stopping => Some(Err(Status::unavailable("the master is stopping"))),
+        End::Deposed => Some(Err(Status::unavailable("another master leads, or will"))),
     }
 }

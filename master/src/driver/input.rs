@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::outbox::Outbox;
 use super::watch::Watching;
+use crate::store::fence::Fence;
 
 /// How many frames and requests may wait for the driver before the doors stop reading.
 const QUEUE: usize = 1024;
@@ -45,15 +46,17 @@ pub(crate) struct Stopping;
 pub(crate) struct DriverHandle {
     inputs: mpsc::Sender<Input>,
     connections: Arc<AtomicU64>,
+    fence: Fence,
 }
 
 impl DriverHandle {
-    /// A handle, and the end at which the driver listens.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Input>) {
+    /// A handle to a driver that works behind this fence, and the end at which it listens.
+    pub(crate) fn new(fence: Fence) -> (Self, mpsc::Receiver<Input>) {
         let (inputs, receiver) = mpsc::channel(QUEUE);
         let handle = Self {
             inputs,
             connections: Arc::default(),
+            fence,
         };
         (handle, receiver)
     }
@@ -66,6 +69,11 @@ impl DriverHandle {
     /// Hands something in; waits while the driver has too much to do, which holds up the peer.
     pub(crate) async fn send(&self, input: Input) -> Result<(), Stopping> {
         self.inputs.send(input).await.map_err(|_| Stopping)
+    }
+
+    /// What is asked before something is said to a peer.
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence.clone()
     }
 
     /// Waits until the driver has ended.

@@ -22,6 +22,8 @@ pub(crate) enum End {
     TooSlow,
     /// The master is stopping.
     Stopping,
+    /// Another master leads.
+    Deposed,
 }
 
 /// The filling side. Cheap to clone.
@@ -108,9 +110,9 @@ impl<M> Outbox<M> {
         fits
     }
 
-    /// Ends the stream after what is queued.
+    /// Ends the stream after what is queued; a master that was deposed says nothing of that any more.
     pub(crate) fn close(&self, end: End) {
-        self.0.end(end, true);
+        self.0.end(end, end != End::Deposed);
     }
 
     /// Resolves as soon as nothing more will be said to the peer, so that nobody need listen to it.
@@ -175,6 +177,14 @@ mod tests {
         assert!(outbox.send(&mut [4].into()), "dropped, not queued");
         assert_eq!(drained(&outgoing), Poll::Ready(Ok(vec![1, 2, 3])));
         assert_eq!(drained(&outgoing), Poll::Ready(Err(End::Stopping)));
+    }
+
+    #[test]
+    fn a_master_that_was_deposed_says_nothing_of_what_is_queued() {
+        let (outbox, outgoing) = outbox(10);
+        assert!(outbox.send(&mut [1].into()));
+        outbox.close(End::Deposed);
+        assert_eq!(drained(&outgoing), Poll::Ready(Err(End::Deposed)));
     }
 
     #[test]

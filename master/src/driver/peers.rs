@@ -70,6 +70,14 @@ impl<M> Peers<M> {
         }
     }
 
+    /// Ends all connections without another word.
+    pub(crate) fn close_all(&mut self, end: End) {
+        for (_, peer) in self.peers.drain() {
+            peer.outbox.close(end);
+        }
+        self.dirty.clear();
+    }
+
     /// Hands all that was queued to the doors. Connections that do not read are cut and forgotten.
     pub(crate) fn flush(&mut self) {
         for connection in self.dirty.drain(..) {

@@ -1,27 +1,28 @@
-//! One port with all doors on it, and beside them gRPC's own health and reflection services.
+//! The master's port: gRPC's health and reflection, and behind them the doors, if this master leads.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use nesos_api::v1::agent_service_server::AgentServiceServer;
-use nesos_api::v1::bundle_service_server::BundleServiceServer;
-use nesos_api::v1::operator_service_server::OperatorServiceServer;
-use nesos_api::v1::scheduler_service_server::SchedulerServiceServer;
-use nesos_api::{MAX_CHUNK_BYTES, MAX_FRAME_BYTES, v1};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::map_response;
+use axum::response::Response;
+use nesos_api::v1;
+use nesos_api::v1::agent_service_server::SERVICE_NAME as AGENTS;
+use nesos_api::v1::bundle_service_server::SERVICE_NAME as BUNDLES;
+use nesos_api::v1::operator_service_server::SERVICE_NAME as OPERATOR;
+use nesos_api::v1::scheduler_service_server::SERVICE_NAME as SCHEDULER;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::RoutesBuilder;
 use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::ServiceExt;
 
-use crate::clock::Clock;
-use crate::config::MasterConfig;
-use crate::doors::agents::AgentDoor;
-use crate::doors::bundles::BundleDoor;
-use crate::doors::operator::OperatorDoor;
-use crate::doors::scheduler::SchedulerDoor;
-use crate::driver::input::DriverHandle;
-use crate::registry::{Registry, http};
+use super::standing::Standing;
 
 /// How much a peer may send on one stream, and on all of a connection, before it is read: enough for
 /// a full frame to be under way while another one is worked on.
@@ -33,80 +34,42 @@ const HTTP2_FRAME_BYTES: u32 = 256 << 10;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The doors, before they are opened.
-pub(super) struct Server {
-    scheduler: SchedulerDoor,
-    agents: AgentDoor,
-    operator: OperatorDoor,
-    bundles: BundleDoor,
-    registry: Registry,
-    /// Cancelled when what does not end with the driver has to end as well.
-    stop_streams: CancellationToken,
-}
-
-/// The open doors.
-pub(super) struct Serving {
+/// The port. It is open as long as the master runs; who answers at it changes.
+pub(super) struct Port {
     task: JoinHandle<Result<(), tonic::transport::Error>>,
     health: HealthReporter,
-    stop_streams: CancellationToken,
+    behind: Arc<RwLock<Behind>>,
 }
 
-impl Server {
-    pub(super) fn new(
-        config: &MasterConfig,
-        clock: Clock,
-        driver: DriverHandle,
-        registry: Registry,
-    ) -> Self {
-        let stop_streams = CancellationToken::new();
-        let most_queued = config.streams.max_queued_messages;
-        Self {
-            scheduler: SchedulerDoor {
-                driver: driver.clone(),
-                most_queued,
-            },
-            agents: AgentDoor {
-                driver: driver.clone(),
-                most_queued,
-            },
-            operator: OperatorDoor {
-                driver,
-                clock,
-                registry: registry.clone(),
-                stop: stop_streams.clone(),
-            },
-            bundles: BundleDoor::new(registry.clone(), stop_streams.clone()),
-            registry,
-            stop_streams,
-        }
-    }
+/// What is behind the port.
+#[derive(Clone)]
+enum Behind {
+    /// The doors of a master that leads.
+    Doors(Router),
+    /// What a master says that does not.
+    Nobody(Arc<Standing>),
+}
 
-    /// Opens the doors until `stop` is cancelled.
-    pub(super) async fn serve(self, listener: TcpListener, stop: CancellationToken) -> Serving {
+impl Port {
+    /// Serves until `stop` is cancelled; nobody is behind the port yet.
+    pub(super) fn open(listener: TcpListener, stop: CancellationToken) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
-        report_serving(&health).await;
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .expect("the descriptors were generated with the code");
-        let pages = http::router(self.registry, self.stop_streams.clone());
+        let behind = Arc::new(RwLock::new(Behind::Nobody(Arc::new(Standing::Recovering))));
+        let (answering, marking) = (Arc::clone(&behind), Arc::clone(&behind));
+        let pages =
+            Router::new().fallback(move |request: Request| answer(current(&answering), request));
         let mut services = RoutesBuilder::from(pages);
-        services
-            .add_service(health_service)
-            .add_service(reflection)
-            .add_service(
-                SchedulerServiceServer::new(self.scheduler)
-                    .max_decoding_message_size(MAX_FRAME_BYTES),
-            )
-            .add_service(
-                AgentServiceServer::new(self.agents).max_decoding_message_size(MAX_FRAME_BYTES),
-            )
-            .add_service(OperatorServiceServer::new(self.operator))
-            .add_service(
-                BundleServiceServer::new(self.bundles)
-                    .max_decoding_message_size(2 * MAX_CHUNK_BYTES),
-            );
+        services.add_service(health_service).add_service(reflection);
+        let pages = services.routes().into_axum_router();
+        let marked = pages.layer(map_response(move |response: Response| {
+            let behind = current(&marking);
+            async move { mark(&behind, response) }
+        }));
         let router = tonic::transport::Server::builder()
             .accept_http1(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -114,55 +77,78 @@ impl Server {
             .max_frame_size(HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_routes(services.routes());
+            .add_routes(RoutesBuilder::from(marked).routes());
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let task = tokio::spawn(async move {
             router
                 .serve_with_incoming_shutdown(incoming, stop.cancelled())
                 .await
         });
-        Serving {
+        Self {
             task,
             health,
-            stop_streams: self.stop_streams,
+            behind,
         }
     }
-}
 
-impl Serving {
-    /// Ends what does not end by itself, and waits until all connections are closed.
+    /// This master leads from now on, and these are its doors.
+    pub(super) async fn lead(&self, doors: Router) {
+        self.put(Behind::Doors(doors));
+        self.report(ServingStatus::Serving).await;
+    }
+
+    /// This master does not lead.
+    pub(super) async fn stand_by(&self, standing: Standing) {
+        self.put(Behind::Nobody(Arc::new(standing)));
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    fn put(&self, behind: Behind) {
+        let mut current = self.behind.write().unwrap_or_else(PoisonError::into_inner);
+        *current = behind;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for service in [SCHEDULER, AGENTS, OPERATOR, BUNDLES] {
+            self.health.set_service_status(service, status).await;
+        }
+    }
+
+    /// Waits until all connections are closed. Those who watch the health are told that there is nothing to
+    /// watch any more; without it they would hold the shutdown up.
     pub(super) async fn ended(self) {
-        self.stop_streams.cancel();
-        report_stopped(&self.health).await;
+        for service in ["", SCHEDULER, AGENTS, OPERATOR, BUNDLES] {
+            let mut health = self.health.clone();
+            health.clear_service_status(service).await;
+        }
         if let Ok(Err(error)) = self.task.await {
             tracing::warn!(%error, "the server ended with an error");
         }
     }
 }
 
-async fn report_serving(health: &HealthReporter) {
-    health
-        .set_serving::<SchedulerServiceServer<SchedulerDoor>>()
-        .await;
-    health.set_serving::<AgentServiceServer<AgentDoor>>().await;
-    health
-        .set_serving::<OperatorServiceServer<OperatorDoor>>()
-        .await;
-    health
-        .set_serving::<BundleServiceServer<BundleDoor>>()
-        .await;
+fn current(behind: &RwLock<Behind>) -> Behind {
+    behind
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
 }
 
-/// Ends the streams of those who watch the health; without it they would hold the shutdown up.
-async fn report_stopped(health: &HealthReporter) {
-    for service in [
-        "",
-        v1::scheduler_service_server::SERVICE_NAME,
-        v1::agent_service_server::SERVICE_NAME,
-        v1::operator_service_server::SERVICE_NAME,
-        v1::bundle_service_server::SERVICE_NAME,
-    ] {
-        let mut health = health.clone();
-        health.clear_service_status(service).await;
+/// Answers what is neither health nor reflection.
+async fn answer(behind: Behind, request: Request) -> Response {
+    match behind {
+        Behind::Doors(doors) => match doors.oneshot(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        },
+        Behind::Nobody(standing) => standing.answer(&request),
     }
+}
+
+/// Whatever is answered by a master that does not lead says who does.
+fn mark(behind: &Behind, mut response: Response) -> Response {
+    if let Behind::Nobody(standing) = behind {
+        standing.mark(response.headers_mut());
+    }
+    response
 }

@@ -28,6 +28,7 @@ mod operator;
 mod policy;
 mod registry;
 mod s3;
+mod standby;
 mod starting;
 
 /// A master of one test, and its directory.

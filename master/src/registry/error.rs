@@ -69,6 +69,9 @@ pub enum BundleStoreError {
         /// What is in its place.
         found: String,
     },
+    /// Another master leads, and changes what there is.
+    #[error("another master leads, or will; ask that one")]
+    Deposed,
     /// The configuration of the store cannot be meant.
     #[error("bundles.{key}: {why}")]
     Config {

@@ -21,6 +21,7 @@ use tokio::io::AsyncReadExt;
 
 use super::error::BundleStoreError;
 use crate::config::BundlesConfig;
+use crate::store::fence::Fence;
 
 /// How much is read of a local file at once.
 const READ_BYTES: usize = 512 << 10;
@@ -38,6 +39,8 @@ pub(crate) struct Objects {
     /// The same one, which does not wait until what it writes would survive a crash of the host.
     hasty: Arc<dyn ObjectStore>,
     local: Option<Local>,
+    /// What is asked before anything is changed: of several masters one writes.
+    fence: Fence,
 }
 
 /// What is known of a store that is a directory.
@@ -94,6 +97,7 @@ impl Objects {
                 root: root.to_owned(),
                 flush,
             }),
+            fence: Fence::always(),
         })
     }
 
@@ -143,11 +147,27 @@ impl Objects {
             hasty: store.clone(),
             store,
             local: None,
+            fence: Fence::always(),
+        }
+    }
+
+    /// The same, changed only while the fence holds.
+    pub(crate) fn behind(self, fence: Fence) -> Self {
+        Self { fence, ..self }
+    }
+
+    /// A master that was deposed knows neither what is used now nor what was pushed since.
+    fn check_fence(&self) -> Result<(), BundleStoreError> {
+        if self.fence.holds() {
+            Ok(())
+        } else {
+            Err(BundleStoreError::Deposed)
         }
     }
 
     /// Stores a small object.
     pub(crate) async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BundleStoreError> {
+        self.check_fence()?;
         let put = self.store.put(&path(key)?, bytes.into()).await;
         put.map(|_| ()).map_err(|error| failed("write", key, error))
     }
@@ -158,6 +178,7 @@ impl Objects {
         key: &str,
         bytes: Bytes,
     ) -> Result<(), BundleStoreError> {
+        self.check_fence()?;
         let put = self.hasty.put(&path(key)?, bytes.into()).await;
         put.map(|_| ()).map_err(|error| failed("write", key, error))
     }
@@ -209,11 +230,13 @@ impl Objects {
 
     /// Removes an object; it may be gone already.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), BundleStoreError> {
+        self.check_fence()?;
         found(self.store.delete(&path(key)?).await, "remove", key).map(|_| ())
     }
 
     /// Moves an object; it may be gone already.
     pub(crate) async fn rename(&self, from: &str, to: &str) -> Result<(), BundleStoreError> {
+        self.check_fence()?;
         let renamed = self.store.rename(&path(from)?, &path(to)?).await;
         found(renamed, "rename", from).map(|_| ())
     }
@@ -228,6 +251,7 @@ impl Objects {
 
     /// Makes a file of the staging directory an object.
     pub(crate) async fn adopt(&self, staged: PathBuf, key: &str) -> Result<(), BundleStoreError> {
+        self.check_fence()?;
         match self.local.clone() {
             Some(local) => {
                 let target = local.root.join(key);

@@ -306,3 +306,25 @@ async fn a_deleted_manifest_takes_its_tags_along() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_master_that_was_deposed_changes_no_bundles() {
+    let (store, directory) = (Arc::new(InMemory::new()), tempfile::tempdir().unwrap());
+    let fence = Fence::until(std::time::Instant::now() + Duration::from_secs(60));
+    let objects = Objects::remote(store.clone()).behind(fence.clone());
+    let registry = Registry::over(objects, directory.path(), BundlesConfig::default())
+        .await
+        .unwrap();
+    let bytes = Bytes::from_static(b"a blob");
+    let digest = registry.blobs.put(bytes.clone()).await.unwrap();
+    fence.fall();
+    let removed = registry.blobs.remove(digest).await;
+    assert!(
+        matches!(removed, Err(BundleStoreError::Deposed)),
+        "{removed:?}"
+    );
+    let put = registry.blobs.put(Bytes::from_static(b"another")).await;
+    assert!(matches!(put, Err(BundleStoreError::Deposed)), "{put:?}");
+    let left = registry.blobs.read(digest).await.unwrap();
+    assert_eq!(left, Some(bytes), "it may still be read");
+}

@@ -2,6 +2,8 @@
 
 use nesos_master_core::Record;
 
+use super::batch::Batch;
+use super::fence::Fence;
 use super::{Store, StoreError};
 
 /// Remembers nothing: whoever could load it is gone.
@@ -13,7 +15,11 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _records: &[Record]) -> Result<(), StoreError> {
+    fn commit(&mut self, _batch: &Batch) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn fence(&self) -> Fence {
+        Fence::always()
     }
 }

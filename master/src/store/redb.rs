@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use nesos_master_core::Record;
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::batch::Batch;
+use super::fence::Fence;
 use super::{Store, StoreError};
 
 /// Subject → record.
@@ -119,13 +121,18 @@ impl Store for RedbStore {
             .collect()
     }
 
-    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        let entries = records
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let entries = batch
+            .records()
             .iter()
             .map(|record| self.entry(record))
             .collect::<Result<Vec<_>, _>>()?;
         self.write_all(&entries)
             .map_err(|error| self.error("write", error))
+    }
+
+    fn fence(&self) -> Fence {
+        Fence::always()
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nesos_master_core::Record;
 
 use super::*;
+use crate::store::batch::Batch;
+use crate::store::fence::Fence;
 
 /// A store whose disk is full once `left` commits were made.
 struct FullStore {
@@ -18,13 +20,17 @@ impl Store for FullStore {
         Ok(Vec::new())
     }
 
-    fn commit(&mut self, _records: &[Record]) -> Result<(), StoreError> {
+    fn commit(&mut self, _batch: &Batch) -> Result<(), StoreError> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.left = self.left.checked_sub(1).ok_or(StoreError::Full {
             path: "registry".into(),
             source: io::ErrorKind::StorageFull.into(),
         })?;
         Ok(())
+    }
+
+    fn fence(&self) -> Fence {
+        Fence::always()
     }
 }
 

@@ -143,6 +143,7 @@ fn said_by_store(error: &BundleStoreError) -> Refusal {
             (StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID")
         }
         BundleStoreError::Busy => (StatusCode::CONFLICT, "BLOB_UPLOAD_INVALID"),
+        BundleStoreError::Deposed => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         BundleStoreError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "DENIED"),
         BundleStoreError::Damaged { .. } => (StatusCode::NOT_FOUND, "BLOB_UNKNOWN"),
         BundleStoreError::Io { .. }

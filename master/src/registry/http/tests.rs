@@ -9,6 +9,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::BundlesConfig;
+use crate::store::fence::Fence;
 
 mod hostile;
 mod uploading;
@@ -58,7 +59,7 @@ impl Rig {
     }
 
     async fn open(directory: &tempfile::TempDir, config: BundlesConfig) -> Router {
-        let registry = Registry::open(directory.path(), false, config)
+        let registry = Registry::open(directory.path(), false, config, Fence::always())
             .await
             .unwrap();
         router(registry, CancellationToken::new())

@@ -1,47 +1,32 @@
-//! What was committed is found again, and what cannot be trusted is refused.
+//! It is a store as any other, and what cannot be trusted is refused.
 
 use std::fs;
 
-use nesos_master_core::Subject;
-use nesos_types::framework::FrameworkInfo;
-use nesos_types::ids::FrameworkId;
-use nesos_types::time::Time;
-
 use super::*;
+use crate::store::suite::{self, Place, subscribed};
 
-fn subscribed(id: u128, name: &str) -> Record {
-    Record::FrameworkSubscribed {
-        framework: FrameworkId(id),
-        info: FrameworkInfo::new(name, []).into(),
-        since: Time::from_micros(7),
+/// A file in a directory that goes with the test.
+struct File(tempfile::TempDir);
+
+impl Place for File {
+    type Store = RedbStore;
+
+    fn open(&mut self) -> RedbStore {
+        RedbStore::open(&self.0.path().join("registry.redb")).unwrap()
     }
+}
+
+#[test]
+fn it_is_a_store() {
+    suite::all(|| File(tempfile::tempdir().unwrap()));
 }
 
 fn committed(path: &Path, batches: &[&[Record]]) -> RedbStore {
     let mut store = RedbStore::open(path).unwrap();
     for batch in batches {
-        store.commit(batch).unwrap();
+        store.commit(&batch.iter().cloned().collect()).unwrap();
     }
     store
-}
-
-#[test]
-fn the_newest_record_of_each_subject_survives() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("registry.redb");
-    drop(committed(
-        &path,
-        &[
-            &[subscribed(1, "a"), subscribed(2, "b")],
-            &[
-                subscribed(1, "renamed"),
-                Record::Forgotten(Subject::Framework(FrameworkId(2))),
-                subscribed(3, "c"),
-            ],
-        ],
-    ));
-    let loaded = RedbStore::open(&path).unwrap().load().unwrap();
-    assert_eq!(loaded, [subscribed(1, "renamed"), subscribed(3, "c")]);
 }
 
 #[test]
