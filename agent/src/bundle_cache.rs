@@ -27,7 +27,7 @@ use nesos_types::task::TaskReason;
 use thiserror::Error;
 
 use self::index::Index;
-pub use self::sources::{MasterBlobs, Sources};
+pub use self::sources::{Cluster, Sources};
 use crate::single_flight::SingleFlight;
 
 /// A bundle could not be brought here.

@@ -19,7 +19,8 @@ pub struct AgentConfig {
     /// Where the checkpoint, the sandboxes and the caches are. Created if it is not there. One agent
     /// at a time.
     pub state_directory: PathBuf,
-    /// Where the master is. Default: `http://127.0.0.1:5050`.
+    /// Where the master is; of several masters, all or some of them, behind commas. Default:
+    /// `http://127.0.0.1:5050`.
     #[serde(default = "default_master")]
     pub master: String,
     /// Where to listen for those who attach to tasks or read their output. Port 0 lets the system

@@ -3,6 +3,7 @@
 //!
 //! When to connect and what to say the core decides; the link says what became of it.
 
+mod address;
 mod parts;
 
 use std::sync::Arc;
@@ -11,23 +12,20 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use nesos_agent_core::Event;
+use nesos_api::masters::FindError;
 use nesos_api::v1::agent_service_client::AgentServiceClient;
 use nesos_api::{MAX_FRAME_BYTES, v1};
 use nesos_types::message::{AgentCommand, AgentEvent};
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tonic::transport::{Channel, Endpoint};
 
+pub(crate) use self::address::MasterAddress;
+pub use self::address::MasterUrlError;
 use self::parts::in_parts;
 use crate::causes::with_causes;
 use crate::frames::Frames;
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much the master may send before it is read, on a stream and on the whole connection.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// How many bytes of guests' messages may wait for a master that is slow to read: what comes beyond is lost, as
 /// messages may be.
 const MAX_MESSAGE_QUEUE: usize = 16 << 20;
@@ -35,59 +33,6 @@ const MAX_MESSAGE_QUEUE: usize = 16 << 20;
 const MESSAGE_BYTES: usize = 256;
 /// How long the last words may take to be sent.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
-
-/// A master's address that is none.
-#[derive(Debug, Error)]
-#[error("{url:?} is not an address of a master; expected http://HOST:PORT")]
-pub struct MasterUrlError {
-    /// What was given.
-    url: String,
-    /// What is wrong with it.
-    #[source]
-    source: tonic::transport::Error,
-}
-
-/// Where the master is.
-#[derive(Clone, Debug)]
-pub(crate) struct MasterAddress(Endpoint);
-
-impl MasterAddress {
-    /// Reads `http://host:port`; `host:port` is understood as well.
-    pub(crate) fn parse(url: &str) -> Result<Self, MasterUrlError> {
-        let full = if url.contains("://") {
-            url.to_owned()
-        } else {
-            format!("http://{url}")
-        };
-        let endpoint = Endpoint::from_shared(full).map_err(|source| MasterUrlError {
-            url: url.to_owned(),
-            source,
-        })?;
-        Ok(Self(
-            endpoint
-                .tcp_nodelay(true)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(CONNECTION_WINDOW_BYTES),
-        ))
-    }
-
-    /// The master as `HOST:PORT`.
-    pub(crate) fn host(&self) -> String {
-        let authority = self.0.uri().authority();
-        authority.map(ToString::to_string).unwrap_or_default()
-    }
-
-    /// Whether it is spoken with without TLS.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.0.uri().scheme_str() != Some("https")
-    }
-
-    /// A channel for single calls, connected when the first is made.
-    pub(crate) fn channel(&self) -> Channel {
-        self.0.connect_lazy()
-    }
-}
 
 /// The conversation.
 #[derive(Debug)]
@@ -199,8 +144,8 @@ fn message_bytes(event: &v1::AgentEvent) -> usize {
 /// Why a conversation ended.
 #[derive(Debug, Error)]
 enum LinkError {
-    #[error("cannot connect to the master")]
-    Connect(#[source] tonic::transport::Error),
+    #[error("no master leads that could be found")]
+    Find(#[source] FindError),
     #[error("the connection to the master broke: {}", .0.message())]
     Converse(tonic::Status),
 }
@@ -212,7 +157,7 @@ async fn converse(
     frames: impl Stream<Item = v1::AgentEvents> + Send + 'static,
     events: &mpsc::UnboundedSender<Event>,
 ) -> Result<(), LinkError> {
-    let channel = address.0.connect().await.map_err(LinkError::Connect)?;
+    let channel = address.find().await.map_err(LinkError::Find)?;
     // A driver that no longer listens is about to end.
     let _ = events.send(Event::MasterConnected { connection });
     let mut commands = AgentServiceClient::new(channel)
@@ -248,15 +193,6 @@ fn hear(connection: u64, command: v1::AgentCommand, events: &mpsc::UnboundedSend
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_urls_or_host_and_port() {
-        for good in ["http://127.0.0.1:5050", "localhost:5050", "http://[::1]:1"] {
-            assert!(MasterAddress::parse(good).is_ok(), "{good}");
-        }
-        let error = MasterAddress::parse("http://a b").unwrap_err().to_string();
-        assert!(error.contains("http://HOST:PORT"), "{error}");
-    }
 
     #[tokio::test]
     async fn a_master_that_is_not_there_is_said_to_be_gone() {

@@ -17,11 +17,11 @@ pub(crate) const DEFAULT_CONNECT_TIMEOUT: &str = "10s";
 /// The master that a command asks.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct MasterOptions {
-    /// The master: http://HOST:PORT or HOST:PORT
+    /// The master: http://HOST:PORT or HOST:PORT; of several, all or some of them behind commas
     #[arg(
         long,
         env = "NESOS_MASTER",
-        value_name = "URL",
+        value_name = "URL[,URL…]",
         default_value = DEFAULT_MASTER
     )]
     pub(crate) master: String,
@@ -40,6 +40,25 @@ impl MasterOptions {
             &self.master
         };
         connect(url, self.connect_timeout).await
+    }
+}
+
+/// The first of the masters that are named.
+pub(crate) fn first(masters: &str) -> &str {
+    masters.split(',').next().unwrap_or(masters)
+}
+
+/// The master that leads, as a URL; the first that is named if none says now that it does, for then it has
+/// something to say about it.
+pub(crate) async fn leader(masters: &str) -> String {
+    let named = if masters.is_empty() {
+        DEFAULT_MASTER
+    } else {
+        masters
+    };
+    match MasterClient::connect(named, Duration::ZERO, |_, _| {}).await {
+        Ok(client) => client.url(),
+        Err(_) => first(named).to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use nesos_bundle::oci::ImageManifest;
 use nesos_bundle::reference::Reference;
 use nesos_types::bundle::Digest;
 
-use crate::connect::DEFAULT_MASTER;
+use crate::connect::{self, DEFAULT_MASTER};
 use crate::failure::{Failure, status};
 
 /// How registries are spoken with.
@@ -26,9 +26,17 @@ pub(crate) struct RegistryOptions {
 }
 
 impl RegistryOptions {
-    /// The repository of a reference; the cluster's own registry is at its master.
-    pub(crate) fn remote(&self, reference: &Reference, master: &str) -> Result<Remote, Failure> {
-        let (cluster, is_plain) = host_of(master);
+    /// The repository of a reference; the cluster's own registry is at the master that leads.
+    pub(crate) async fn remote(
+        &self,
+        reference: &Reference,
+        masters: &str,
+    ) -> Result<Remote, Failure> {
+        let master = match reference.registry {
+            None => connect::leader(masters).await,
+            Some(_) => connect::first(masters).to_owned(),
+        };
+        let (cluster, is_plain) = host_of(&master);
         let mut config = RegistryConfig {
             plain_http: self.plain_http.iter().cloned().collect(),
             credentials: match &self.registry_config {

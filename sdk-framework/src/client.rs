@@ -1,11 +1,12 @@
-//! A connection to a master: what the driver, the command line and tools share.
+//! A connection to the master that leads: what the driver, the command line and tools share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
+use nesos_api::masters::{FindError, Masters, find};
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use thiserror::Error;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Error as TransportError};
@@ -45,32 +46,61 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 
-/// A connection to a master. Cheap to clone; clones share the connection.
+/// How long to wait for an election in one attempt: less than a subscription may take.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(6);
+/// How long to wait before masters are asked again that wait for an election; spread over half of it.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A connection to the master that leads, of one or several. Cheap to clone; clones share the connection,
+/// and what they learn of who leads.
 #[derive(Clone, Debug)]
-pub struct MasterClient {
-    url: Arc<str>,
-    endpoint: Endpoint,
+pub struct MasterClient(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    masters: Mutex<Masters>,
+    current: Mutex<Current>,
+    used: AtomicBool,
+}
+
+/// The master that was spoken with last.
+#[derive(Clone, Debug)]
+struct Current {
+    url: String,
     channel: Channel,
-    used: Arc<AtomicBool>,
+    /// Whether it has said that it leads.
+    leads: bool,
 }
 
 impl MasterClient {
-    /// A client that connects when it is first used. `url` is `http://host:port` or `host:port`.
+    /// A client that connects when it is first used. `url` is `http://host:port` or `host:port`; of several
+    /// masters, all or some of them behind commas. Which one leads is found by [`MasterClient::connect`] and
+    /// by drivers.
     ///
     /// # Errors
     /// If the address is not one.
     pub fn new(url: &str) -> Result<Self, ConnectError> {
-        let endpoint = endpoint(url)?;
-        Ok(Self {
-            url: endpoint.uri().to_string().trim_end_matches('/').into(),
-            channel: endpoint.connect_lazy(),
-            endpoint,
-            used: Arc::default(),
-        })
+        let masters = Masters::parse(url);
+        for listed in masters.listed() {
+            endpoint(listed).map_err(|_| ConnectError::BadUrl {
+                url: url.to_owned(),
+            })?;
+        }
+        let url = masters.current().to_owned();
+        let current = Current {
+            channel: endpoint(&url)?.connect_lazy(),
+            url,
+            leads: false,
+        };
+        Ok(Self(Arc::new(Shared {
+            masters: Mutex::new(masters),
+            current: Mutex::new(current),
+            used: AtomicBool::new(false),
+        })))
     }
 
-    /// Connects, trying again with growing delays until `patience` has passed. `on_failure` is told
-    /// of each attempt that failed and how long it will wait.
+    /// Connects to the master that leads, trying again with growing delays until `patience` has passed.
+    /// `on_failure` is told of each attempt that failed and how long it will wait.
     ///
     /// # Errors
     /// If the address is not one, or nobody answered in time.
@@ -79,22 +109,20 @@ impl MasterClient {
         patience: Duration,
         mut on_failure: impl FnMut(&str, Duration),
     ) -> Result<Self, ConnectError> {
-        let mut client = Self::new(url)?;
+        let client = Self::new(url)?;
         let mut random = StdRng::from_os_rng();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
         let start = Instant::now();
         for attempts in 1.. {
-            let why = match client.endpoint.connect().await {
-                Ok(channel) => {
-                    client.channel = channel;
-                    break;
-                }
-                Err(error) => root_cause(&error),
+            let left = patience.saturating_sub(start.elapsed());
+            let why = match client.find(left.min(ELECTION_PATIENCE)).await {
+                Ok(_) => break,
+                Err(error) => described(&error),
             };
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return Err(ConnectError::GaveUp {
-                    url: client.url.to_string(),
+                    url: client.listed(),
                     within: patience,
                     attempts,
                     why,
@@ -107,16 +135,45 @@ impl MasterClient {
         Ok(client)
     }
 
-    /// Where the master is.
+    /// Finds the master that leads and connects to it.
+    async fn find(&self, patience: Duration) -> Result<Channel, FindError> {
+        let mut random = StdRng::from_os_rng();
+        let pause = || ASK_AGAIN.mul_f64(random.random_range(0.5..=1.0));
+        let endpoint = |url: &str| endpoint(url).ok();
+        let (url, channel) = find(&self.0.masters, endpoint, patience, pause).await?;
+        *self.current() = Current {
+            url,
+            channel: channel.clone(),
+            leads: true,
+        };
+        Ok(channel)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the master is that was spoken with last.
     #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
+    pub fn url(&self) -> String {
+        self.current().url.clone()
+    }
+
+    /// All masters that were named.
+    #[must_use]
+    pub fn listed(&self) -> String {
+        let masters = self.0.masters.lock();
+        let masters = masters.unwrap_or_else(PoisonError::into_inner);
+        masters.listed().join(",")
     }
 
     /// The connection, for generated clients.
     #[must_use]
     pub fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.current().channel.clone()
     }
 
     /// Blobs on the master.
@@ -131,14 +188,23 @@ impl MasterClient {
         Operator::new(self.channel())
     }
 
-    /// The shared connection for a first conversation; a connection of its own after a failure, for
-    /// the shared one may be dead without knowing.
-    pub(crate) fn channel_for_attempt(&self) -> Channel {
-        if self.used.swap(true, Ordering::Relaxed) {
-            self.endpoint.connect_lazy()
-        } else {
-            self.channel()
+    /// The shared connection for a first conversation, if it is to a master that leads; a new one after a
+    /// failure, to whoever leads now, for the shared one may be dead without knowing.
+    pub(crate) async fn channel_for_attempt(&self) -> Result<Channel, Status> {
+        let current = self.current().clone();
+        if !self.0.used.swap(true, Ordering::Relaxed) && current.leads {
+            return Ok(current.channel);
         }
+        let found = self.find(ELECTION_PATIENCE).await;
+        found.map_err(|error| Status::unavailable(described(&error)))
+    }
+}
+
+/// What stands in the way, in a person's words: the innermost cause, if only one master was asked.
+fn described(error: &FindError) -> String {
+    match error {
+        FindError::Unreachable { source, .. } => root_cause(source),
+        other => other.to_string(),
     }
 }
 
@@ -199,10 +265,20 @@ mod tests {
             ("127.0.0.1:5050", "http://127.0.0.1:5050"),
             ("http://master.example:1", "http://master.example:1"),
             ("http://[::1]:5050/", "http://[::1]:5050"),
+            ("a:1,b:2", "http://a:1"),
         ] {
             assert_eq!(MasterClient::new(given).expect(given).url(), url);
         }
-        for bad in ["", "master", "https://x:1", "http://", "a b:1", "ftp://x:1"] {
+        for bad in [
+            "",
+            "master",
+            "https://x:1",
+            "http://",
+            "a b:1",
+            "ftp://x:1",
+            "a:1,",
+            "a:1,b",
+        ] {
             assert!(MasterClient::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -203,8 +203,9 @@ impl<S: Scheduler> Driver<S> {
     fn connect(&mut self, subscribe: &SchedulerCall) {
         let (outbox, frames) = outbox();
         outbox.push(&mut vec![subscribe.into()]);
-        let channel = self.master.channel_for_attempt();
+        let master = self.master.clone();
         let opening = Box::pin(async move {
+            let channel = master.channel_for_attempt().await?;
             let mut client = SchedulerServiceClient::new(channel)
                 .max_decoding_message_size(nesos_api::MAX_FRAME_BYTES)
                 .max_encoding_message_size(nesos_api::MAX_FRAME_BYTES);
@@ -240,7 +241,7 @@ impl<S: Scheduler> Driver<S> {
             End::TornDown => Ok(self.scheduler),
             End::Refused(refusal) => Err(DriverError::Refused(refusal)),
             End::Unreachable(why) => Err(DriverError::Unreachable {
-                url: self.master.url().to_owned(),
+                url: self.master.listed(),
                 why,
             }),
         }

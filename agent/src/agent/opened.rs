@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{CellLinkConfig, StartError};
-use crate::bundle_cache::{BundleCache, MasterBlobs, Sources};
+use crate::bundle_cache::{BundleCache, Sources};
 use crate::checkpoint_log::{CheckpointFile, Writer};
 use crate::clock::Clock;
 use crate::compiler::{Compiler, CompilerConfig};
@@ -144,12 +144,7 @@ fn open_volumes(
 
 fn open_compiler(config: &AgentConfig, master: &MasterAddress) -> Result<Compiler, StartError> {
     let state = &config.state_directory;
-    let bare = MasterBlobs::new(master.channel());
-    let blobs = Arc::new(Sources::new(
-        bare,
-        master.host(),
-        registries(config, master),
-    ));
+    let blobs = Arc::new(Sources::new(Arc::new(master.clone()), registries(config)));
     let bundles = state.join("bundles");
     let cache =
         BundleCache::open(bundles.clone(), config.bundles.max_bytes, blobs).map_err(|source| {
@@ -171,19 +166,15 @@ fn open_compiler(config: &AgentConfig, master: &MasterAddress) -> Result<Compile
     Ok(Compiler::open(compiling, cache)?)
 }
 
-/// How registries are spoken with: the cluster's own as the master's address says.
-fn registries(config: &AgentConfig, master: &MasterAddress) -> RegistryConfig {
-    let mut registries = RegistryConfig {
+/// How registries are spoken with, beside the cluster's own.
+fn registries(config: &AgentConfig) -> RegistryConfig {
+    RegistryConfig {
         plain_http: config.registries.plain_http.clone(),
         credentials: match &config.registries.credentials {
             Some(path) => Credentials::from_file(path),
             None => Credentials::of_user(),
         },
-    };
-    if master.is_plain() {
-        registries.plain_http.insert(master.host());
     }
-    registries
 }
 
 fn cells(config: &AgentConfig) -> Result<CellLinkConfig, StartError> {

@@ -2,7 +2,7 @@
 //! among them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
 use nesos_api::v1;
@@ -17,22 +17,36 @@ use super::{Blob, BlobSource, Place, SourceError};
 /// How many repositories are remembered.
 const MOST_REMEMBERED: usize = 256;
 
+/// The cluster's own registry, which is wherever its master is now.
+pub trait Cluster: std::fmt::Debug + Send + Sync {
+    /// The master, as `HOST:PORT`.
+    fn host(&self) -> String;
+    /// Whether it is spoken with without TLS.
+    fn is_plain(&self) -> bool;
+    /// A channel to it.
+    fn channel(&self) -> Channel;
+}
+
 /// All places.
 #[derive(Debug)]
 pub struct Sources {
-    bare: MasterBlobs,
-    /// The cluster's own registry, as `HOST:PORT`.
-    cluster: String,
+    cluster: Arc<dyn Cluster>,
     config: RegistryConfig,
-    remotes: Mutex<HashMap<Repository, Remote>>,
+    remotes: Mutex<Remotes>,
+}
+
+/// Repositories that were spoken with while the cluster's registry was at one place.
+#[derive(Debug, Default)]
+struct Remotes {
+    cluster: String,
+    known: HashMap<Repository, Remote>,
 }
 
 impl Sources {
-    /// The places that a cluster knows whose master listens at `cluster`, as `HOST:PORT`.
+    /// The places that this cluster knows.
     #[must_use]
-    pub fn new(bare: MasterBlobs, cluster: String, config: RegistryConfig) -> Self {
+    pub fn new(cluster: Arc<dyn Cluster>, config: RegistryConfig) -> Self {
         Self {
-            bare,
             cluster,
             config,
             remotes: Mutex::default(),
@@ -44,16 +58,22 @@ impl Sources {
     /// # Errors
     /// If the credentials for its registry cannot be read.
     pub fn remote(&self, repository: &Repository) -> Result<Remote, RegistryError> {
+        let cluster = self.cluster.host();
         let mut remotes = self.remotes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(remote) = remotes.get(repository) {
+        // Strangers choose the names: there are never many of them in memory.
+        if remotes.cluster != cluster || remotes.known.len() >= MOST_REMEMBERED {
+            remotes.known.clear();
+            remotes.cluster.clone_from(&cluster);
+        }
+        if let Some(remote) = remotes.known.get(repository) {
             return Ok(remote.clone());
         }
-        // Strangers choose the names: there are never many of them in memory.
-        if remotes.len() >= MOST_REMEMBERED {
-            remotes.clear();
+        let mut config = self.config.clone();
+        if self.cluster.is_plain() {
+            config.plain_http.insert(cluster.clone());
         }
-        let remote = Remote::new(repository, &self.cluster, &self.config)?;
-        remotes.insert(repository.clone(), remote.clone());
+        let remote = Remote::new(repository, &cluster, &config)?;
+        remotes.known.insert(repository.clone(), remote.clone());
         Ok(remote)
     }
 }
@@ -62,7 +82,7 @@ impl Sources {
 impl BlobSource for Sources {
     async fn open(&self, place: &Place, digest: Digest, offset: u64) -> Result<Blob, SourceError> {
         match place {
-            Place::Bare => self.bare.open(place, digest, offset).await,
+            Place::Bare => bare(self.cluster.channel(), digest, offset).await,
             Place::Manifest(repository) => {
                 let manifest = self.remote(repository)?.manifest(digest).await?;
                 Ok(whole(&manifest.bytes, offset))
@@ -108,44 +128,28 @@ impl From<RegistryError> for SourceError {
     }
 }
 
-/// The master's blobs.
-#[derive(Clone, Debug)]
-pub struct MasterBlobs {
-    client: BundleServiceClient<Channel>,
-}
-
-impl MasterBlobs {
-    /// Blobs of the master behind this channel.
-    #[must_use]
-    pub fn new(channel: Channel) -> Self {
-        let client =
-            BundleServiceClient::new(channel).max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
-        Self { client }
-    }
-}
-
-#[tonic::async_trait]
-impl BlobSource for MasterBlobs {
-    async fn open(&self, _place: &Place, digest: Digest, offset: u64) -> Result<Blob, SourceError> {
-        let request = v1::DownloadRequest {
-            digest: digest.to_string(),
-            offset,
-        };
-        let mut chunks = self.client.clone().download(request).await?.into_inner();
-        let Some(first) = chunks.message().await? else {
-            return Err(SourceError::Broken("the master sent nothing".to_owned()));
-        };
-        let total = first.total;
-        let rest = futures::stream::try_unfold(chunks, async |mut chunks| {
-            let chunk = chunks.message().await?;
-            Ok(chunk.map(|chunk| (chunk.data, chunks)))
-        });
-        let first = futures::stream::once(async { Ok(first.data) });
-        Ok(Blob {
-            total,
-            chunks: Box::pin(futures::StreamExt::chain(first, rest)),
-        })
-    }
+/// One of the master's bare blobs.
+async fn bare(channel: Channel, digest: Digest, offset: u64) -> Result<Blob, SourceError> {
+    let request = v1::DownloadRequest {
+        digest: digest.to_string(),
+        offset,
+    };
+    let mut client =
+        BundleServiceClient::new(channel).max_decoding_message_size(nesos_api::MAX_FRAME_BYTES);
+    let mut chunks = client.download(request).await?.into_inner();
+    let Some(first) = chunks.message().await? else {
+        return Err(SourceError::Broken("the master sent nothing".to_owned()));
+    };
+    let total = first.total;
+    let rest = futures::stream::try_unfold(chunks, async |mut chunks| {
+        let chunk = chunks.message().await?;
+        Ok(chunk.map(|chunk| (chunk.data, chunks)))
+    });
+    let first = futures::stream::once(async { Ok(first.data) });
+    Ok(Blob {
+        total,
+        chunks: Box::pin(futures::StreamExt::chain(first, rest)),
+    })
 }
 
 impl From<tonic::Status> for SourceError {

@@ -27,8 +27,8 @@ pub(crate) struct Agent {
     /// Where checkpoint, sandboxes and caches are kept
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The master [default: 127.0.0.1:5050]
-    #[arg(long, env = "NESOS_MASTER", value_name = "URL")]
+    /// The master; of several, all or some of them behind commas [default: 127.0.0.1:5050]
+    #[arg(long, env = "NESOS_MASTER", value_name = "URL[,URL…]")]
     master: Option<String>,
     /// Where to listen for clients of tasks [default: 127.0.0.1:5051]
     #[arg(long, value_name = "ADDRESS")]

@@ -101,7 +101,11 @@ impl Bundles {
             tag: None,
             digest: None,
         };
-        let remote = self.at.registry.remote(&any, &self.at.master.master)?;
+        let remote = self
+            .at
+            .registry
+            .remote(&any, &self.at.master.master)
+            .await?;
         let names = remote.repositories().await?.into_iter();
         Ok(names
             .map(|name| Reference {
@@ -115,7 +119,7 @@ impl Bundles {
 impl At {
     /// The tags of a repository, without those of signatures.
     async fn tags(&self, reference: &Reference) -> Result<Vec<Row>, Failure> {
-        let remote = self.registry.remote(reference, &self.master.master)?;
+        let remote = self.registry.remote(reference, &self.master.master).await?;
         let mut rows = Vec::new();
         for tag in remote.tags().await? {
             if tag.starts_with("sha256-") {
@@ -167,7 +171,8 @@ impl Remove {
         let remote = self
             .at
             .registry
-            .remote(&self.name, &self.at.master.master)?;
+            .remote(&self.name, &self.at.master.master)
+            .await?;
         let digest = self.name.digest.map(|digest| digest.to_string());
         remote
             .remove(digest.as_deref().unwrap_or(self.name.tag_or_default()))

@@ -117,7 +117,7 @@ impl Inspect {
 
     /// Against what the same tag names now. Nobody need be there to ask.
     async fn compare(&self, report: &mut Report, named: &Reference, manifest: Option<&Manifest>) {
-        if let Ok(remote) = self.registry.remote(named, &self.master.master) {
+        if let Ok(remote) = self.registry.remote(named, &self.master.master).await {
             report.changes = changes(&remote, named, manifest).await;
             let name = format!("{}:{}", named.repository(), named.tag_or_default());
             report.changes_since = Some(name).filter(|_| !report.changes.is_empty());
@@ -125,7 +125,7 @@ impl Inspect {
     }
 
     async fn of_stored(&self, reference: &Reference) -> Result<Report, Failure> {
-        let remote = self.registry.remote(reference, &self.master.master)?;
+        let remote = self.registry.remote(reference, &self.master.master).await?;
         let found = find(&remote, reference).await?;
         let most = usize::try_from(MAX_WASM_BYTES).unwrap_or(usize::MAX);
         let wasm = remote.blob_bytes(found.layout.wasm.digest, most).await?;

@@ -125,7 +125,7 @@ impl Set {
 
     /// The plug-in of this name.
     async fn stored(&self, reference: &Reference) -> Result<Bytes, Failure> {
-        let remote = self.registry.remote(reference, &self.master.master)?;
+        let remote = self.registry.remote(reference, &self.master.master).await?;
         let found = registry::find(&remote, reference).await?;
         if let Some(manifest) = found.manifest.filter(|said| said.kind != Kind::Policy) {
             let line = format!(

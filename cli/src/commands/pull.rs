@@ -33,7 +33,10 @@ pub(crate) struct Pull {
 
 impl Pull {
     pub(crate) async fn execute(self) -> Result<ExitCode, Failure> {
-        let remote = self.registry.remote(&self.name, &self.master.master)?;
+        let remote = self
+            .registry
+            .remote(&self.name, &self.master.master)
+            .await?;
         let folder = self.into.unwrap_or_else(|| {
             let last = self.name.name.rsplit('/').next().unwrap_or_default();
             PathBuf::from(format!("{last}.nesos"))

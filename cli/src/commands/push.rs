@@ -61,7 +61,10 @@ impl Push {
                 "{reference}: a bundle's digest follows from its bytes; push it under a tag"
             )));
         }
-        let remote = self.registry.remote(&reference, &self.master.master)?;
+        let remote = self
+            .registry
+            .remote(&reference, &self.master.master)
+            .await?;
         let mut tags = vec![reference.tag_or_default()];
         if self.name.is_none() && tags != [DEFAULT_TAG] {
             tags.push(DEFAULT_TAG);

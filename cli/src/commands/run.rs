@@ -76,7 +76,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "ROLE", default_value = "*", value_parser = amounts::role)]
     role: Role,
     /// The master of the cluster to run on: http://HOST:PORT or HOST:PORT
-    #[arg(long, env = "NESOS_MASTER", value_name = "URL")]
+    #[arg(long, env = "NESOS_MASTER", value_name = "URL[,URL…]")]
     master: Option<String>,
     /// How long to go on trying to reach the master
     #[arg(long, value_name = "TIME", default_value = DEFAULT_CONNECT_TIMEOUT, value_parser = amounts::duration)]
@@ -206,7 +206,7 @@ impl Run {
         let Program::Stored(reference) = self.program()? else {
             return Err(Failure::said("the file is not there any more"));
         };
-        let remote = self.registry.remote(&reference, master)?;
+        let remote = self.registry.remote(&reference, master).await?;
         let found = registry::find(&remote, &reference).await?;
         if let Some(why) = found.manifest.as_ref().and_then(|said| self.no_task(said)) {
             let line = format!("cannot run {reference}: {why}");

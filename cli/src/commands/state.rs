@@ -27,7 +27,7 @@ impl State {
         let state = StateView::new(client.operator().state(&[]).await?)?;
         match self.output.output {
             Format::Json => output::json(&state)?,
-            Format::Table => output::line(render(&state, client.url(), Style::of_stdout()))?,
+            Format::Table => output::line(render(&state, &client.url(), Style::of_stdout()))?,
         }
         Ok(ExitCode::SUCCESS)
     }
