@@ -131,6 +131,61 @@ fn start_agent(directory: &Path, master: &str, resources: &str) -> Result<Server
     Server::start("agent", &directory.join("agent"), &flags)
 }
 
+/// Masters on one etcd, and agents that know them all.
+pub(crate) struct Several {
+    // In this order: the agents go first.
+    _agents: Vec<Server>,
+    masters: Vec<Server>,
+    _directory: tempfile::TempDir,
+}
+
+impl Several {
+    /// Starts so many of each. The store is as `nesos master --store` takes it.
+    pub(crate) fn start(store: &str, masters: usize, agents: usize) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let state = directory.path().join("master");
+        let masters = (0..masters)
+            .map(|_| Server::start("master", &state, &["--store", store]))
+            .collect::<Result<Vec<_>>>()?;
+        let urls = urls(&masters);
+        let agents = (0..agents)
+            .map(|at| {
+                start_agent(
+                    &directory.path().join(at.to_string()),
+                    &urls,
+                    "cpus:1;mem:1GiB",
+                )
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            _agents: agents,
+            masters,
+            _directory: directory,
+        })
+    }
+
+    /// The addresses of all masters that live.
+    pub(crate) fn urls(&self) -> String {
+        urls(&self.masters)
+    }
+
+    /// Kills a master without a warning.
+    pub(crate) fn kill(&mut self, url: &str) -> Result<()> {
+        let at = self.masters.iter().position(|master| master.url == url);
+        let mut master = self
+            .masters
+            .remove(at.context("no master has this address")?);
+        master.child.kill()?;
+        master.child.wait()?;
+        Ok(())
+    }
+}
+
+fn urls(masters: &[Server]) -> String {
+    let urls: Vec<_> = masters.iter().map(|master| &*master.url).collect();
+    urls.join(",")
+}
+
 /// Master and agent in one process: `nesos dev`.
 pub(crate) struct Dev {
     server: Server,

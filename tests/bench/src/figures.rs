@@ -9,6 +9,7 @@ mod allocation;
 mod cpu_share;
 mod delay;
 mod density;
+mod failover;
 mod http;
 mod idle;
 mod latency;
@@ -16,6 +17,7 @@ mod message;
 mod metering;
 mod policy;
 mod push;
+mod registry;
 mod restart;
 mod returns;
 mod run;
@@ -113,6 +115,16 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
         name: "allocation",
         about: "What the master's decisions cost, on the core alone",
         run: allocation::run,
+    },
+    Benchmark {
+        name: "registry",
+        about: "Operations a second of the master's registry, in a file and in an etcd",
+        run: registry::run,
+    },
+    Benchmark {
+        name: "failover",
+        about: "From the leader's end until another leads and all agents are back",
+        run: failover::run,
     },
     Benchmark {
         name: "delay",
