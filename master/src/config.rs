@@ -37,7 +37,7 @@ pub struct MasterConfig {
     #[serde(default)]
     pub advertise: Option<String>,
     /// How long a leader's lease lasts, of several masters: as long may nobody lead after one was lost. An
-    /// etcd counts in whole seconds. Default: 5 s.
+    /// etcd counts in whole seconds, and less than one is refused. Default: 5 s.
     #[serde(default = "default_lease_ms")]
     pub lease_ms: u64,
     /// How long open streams may take to end when the master is told to stop. Default: 5 s.
@@ -320,7 +320,7 @@ impl MasterConfig {
 
     /// How long a leader's lease lasts.
     pub(crate) fn lease(&self) -> Duration {
-        Duration::from_millis(self.lease_ms.max(1))
+        Duration::from_millis(self.lease_ms)
     }
 
     /// The part that the core decides by.

@@ -31,6 +31,9 @@ use candidacy::Candidacy;
 use reign::Recovered;
 use server::Port;
 
+/// An etcd counts in seconds, and a lease is renewed four times in its own length.
+const SHORTEST_LEASE_MS: u64 = 1_000;
+
 /// Starts masters.
 #[derive(Debug)]
 pub struct Master;
@@ -84,6 +87,14 @@ pub enum StartError {
     Advertise {
         /// What was given.
         url: String,
+    },
+    /// The lease is too short to be kept.
+    #[error(
+        "lease_ms is {lease_ms}; a lease that can be renewed in time lasts a second at least: 1000"
+    )]
+    ShortLease {
+        /// What the configuration says.
+        lease_ms: u64,
     },
     /// The system gives no randomness.
     #[error("the system gives no randomness, without which ids could be guessed")]
@@ -203,6 +214,11 @@ async fn start_candidate(
     config: MasterConfig,
     etcd: &EtcdAddress,
 ) -> Result<RunningMaster, StartError> {
+    if config.lease_ms < SHORTEST_LEASE_MS {
+        return Err(StartError::ShortLease {
+            lease_ms: config.lease_ms,
+        });
+    }
     let config = tokio::task::spawn_blocking(move || prepare_directory(&config).map(|()| config))
         .await
         .map_err(StartError::Lost)??;

@@ -36,9 +36,9 @@ pub(crate) enum Input {
     Watch(oneshot::Sender<Watching>),
 }
 
-/// The driver has ended, because the master is stopping.
+/// The driver has ended, because the master is stopping or was deposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the master is stopping")]
+#[error("the master is stopping, or leads no more")]
 pub(crate) struct Stopping;
 
 /// The way to the driver. Cheap to clone.

@@ -54,6 +54,16 @@ async fn a_master_that_waits_serves_nobody_and_says_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_lease_that_cannot_be_kept_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = one_of_several("etcd://127.0.0.1:1", &directory);
+    config.lease_ms = 999;
+    let error = Master::start(config).await.unwrap_err();
+    assert!(matches!(error, StartError::ShortLease { lease_ms: 999 }));
+    assert!(error.to_string().contains("lease_ms is 999"), "{error}");
+}
+
+#[tokio::test]
 async fn one_leads_the_other_points_to_it_and_takes_over_when_it_stops() {
     let Some(etcd) = Etcd::start() else {
         return;
