@@ -11,6 +11,7 @@ use crate::allocator::quota::Pass;
 use crate::deadlines::Deadline;
 use crate::master::{Master, Peer};
 use crate::registry::{AgentFact, FrameworkFact};
+use crate::snapshot::Overdue;
 use crate::table::{AgentSlot, ClientSlot, Slot};
 
 impl Master {
@@ -155,6 +156,16 @@ impl Master {
             .iter()
             .filter(|(_, agent)| agent.link == Link::Recovered);
         assert_eq!(recovered.count(), self.recovered);
+        let overdue = self.agents.iter().filter(|(_, agent)| {
+            agent.link == Link::Recovered && agent.overdue.is_some()
+        });
+        assert_eq!(overdue.count(), self.removals.overdue);
+        let waiting = self.agents.iter().filter_map(|(slot, agent)| match agent.overdue {
+            Some(Overdue::Waits { since }) => Some((since, slot)),
+            Some(Overdue::Held) | None => None,
+        });
+        let waiting: BTreeSet<_> = waiting.collect();
+        assert_eq!(waiting, self.removals.waiting, "turns");
         let total: Quantities = self
             .agents
             .iter()
@@ -252,6 +263,7 @@ impl Master {
         );
         let filters = self.allocator.filters.deadlines();
         expected.extend(filters.map(|(at, client, agent)| (at, Deadline::Filter(client, agent))));
+        expected.push((self.removals.deadline, Deadline::Removal));
         expected.extend(self.allocator.cycle_at().map(|at| (at, Deadline::Cycle)));
         expected.retain(|(at, _)| *at < Time::MAX);
         expected.sort_unstable();

@@ -82,6 +82,7 @@ impl Master {
             tasks: agent.tasks.len() - agent.runs.len(),
             orders: agent.orders,
             drained: agent.is_drained(),
+            overdue: agent.overdue,
         }
     }
 
@@ -230,6 +231,7 @@ fn unreachable_view(id: AgentId, hostname: &str, since: Time, at: Time) -> Agent
         tasks: 0,
         orders: AgentOrders::default(),
         drained: false,
+        overdue: None,
     }
 }
 
