@@ -156,14 +156,18 @@ impl Master {
             .iter()
             .filter(|(_, agent)| agent.link == Link::Recovered);
         assert_eq!(recovered.count(), self.recovered);
-        let overdue = self.agents.iter().filter(|(_, agent)| {
-            agent.link == Link::Recovered && agent.overdue.is_some()
-        });
+        let overdue = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.link == Link::Recovered && agent.overdue.is_some());
         assert_eq!(overdue.count(), self.removals.overdue);
-        let waiting = self.agents.iter().filter_map(|(slot, agent)| match agent.overdue {
-            Some(Overdue::Waits { since }) => Some((since, slot)),
-            Some(Overdue::Held) | None => None,
-        });
+        let waiting = self
+            .agents
+            .iter()
+            .filter_map(|(slot, agent)| match agent.overdue {
+                Some(Overdue::Waits { since }) => Some((since, slot)),
+                Some(Overdue::Held) | None => None,
+            });
         let waiting: BTreeSet<_> = waiting.collect();
         assert_eq!(waiting, self.removals.waiting, "turns");
         let total: Quantities = self

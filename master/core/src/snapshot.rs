@@ -93,6 +93,8 @@ pub struct AgentView {
     pub total: Resources,
     /// How many tasks it has, ended ones included until they are acknowledged.
     pub tasks: usize,
+    /// How many of those have ended and wait for their acknowledgement.
+    pub ended: usize,
     /// What operators have decided of it.
     pub orders: AgentOrders,
     /// Whether it was to be drained and has been.

@@ -54,7 +54,9 @@ fn standing(script: &Script) -> Vec<(AgentStanding, Option<&'static str>)> {
 
 fn count(script: &Script, wanted: AgentStanding) -> usize {
     let all = standing(script);
-    all.iter().filter(|(standing, _)| *standing == wanted).count()
+    all.iter()
+        .filter(|(standing, _)| *standing == wanted)
+        .count()
 }
 
 #[test]
@@ -87,7 +89,11 @@ fn one_that_answers_while_it_waits_stays() {
     for connection in 10..10 + AGENTS {
         script.say(connection, AgentEvent::Pong);
     }
-    assert!(standing(&script).iter().all(|(_, overdue)| overdue.is_none()));
+    assert!(
+        standing(&script)
+            .iter()
+            .all(|(_, overdue)| overdue.is_none())
+    );
     let alive: Vec<_> = (10..10 + AGENTS).collect();
     script.pass_alive(seconds(600), &[1], &alive);
     assert_eq!(count(&script, AgentStanding::Active), 3);
@@ -116,7 +122,9 @@ fn one_that_comes_back_while_it_waits_stays() {
     assert_eq!(count(&script, AgentStanding::Unreachable), 1);
     let waiting = script.master.snapshot().agents;
     let waiting = waiting.iter().find(|agent| agent.overdue.is_some());
-    let (id, host) = waiting.map(|agent| (agent.id, agent.hostname.clone())).unwrap();
+    let (id, host) = waiting
+        .map(|agent| (agent.id, agent.hostname.clone()))
+        .unwrap();
     script.register_as(20, Some(id), info(&host, res(1, 1024)), Vec::new());
     script.pass_alive(seconds(600), &[1], &[20]);
     assert_eq!(count(&script, AgentStanding::Unreachable), 3);
@@ -175,7 +183,11 @@ fn a_master_that_has_reached_its_limit_goes_on_serving() {
     script.register(20, "new", res(2, 2048));
     assert!(script.said("Offers"), "new agents are offered");
     script.pass_alive(seconds(100), &[2], &[]);
-    assert_eq!(count(&script, AgentStanding::Unreachable), 3, "and can be lost");
+    assert_eq!(
+        count(&script, AgentStanding::Unreachable),
+        3,
+        "and can be lost"
+    );
 }
 
 #[test]
@@ -184,8 +196,12 @@ fn an_agent_that_is_kept_may_come_back_or_be_gone() {
     script.restart();
     script.pass(seconds(601));
     let agents = script.master.snapshot().agents;
-    let held = agents.iter().filter(|agent| agent.overdue == Some(Overdue::Held));
-    let held: Vec<_> = held.map(|agent| (agent.id, agent.hostname.clone())).collect();
+    let held = agents
+        .iter()
+        .filter(|agent| agent.overdue == Some(Overdue::Held));
+    let held: Vec<_> = held
+        .map(|agent| (agent.id, agent.hostname.clone()))
+        .collect();
     script.skip();
     let host = info(&held[0].1, res(1, 1024));
     script.register_as(20, Some(held[0].0), host, Vec::new());
