@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nesos_types::agent::AgentOrders;
 use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
@@ -62,6 +63,22 @@ impl Master {
             .filter_map(|(id, fact)| matches!(fact, AgentFact::Admitted { .. }).then_some(id));
         let present = self.agents.by_id().map(|(_, agent)| agent.id);
         assert!(admitted.eq(present), "agents are those in the registry");
+        for (id, fact) in self.registry.agents() {
+            if let AgentFact::Gone { .. } = fact {
+                let orders = self.registry.orders(id);
+                assert_eq!(
+                    orders,
+                    AgentOrders::default(),
+                    "nothing is ordered of the dead"
+                );
+                let lost = self
+                    .frameworks
+                    .iter()
+                    .flat_map(|(_, f)| f.unreachable.values());
+                let mut lost = lost.filter(|task| task.view.agent == id);
+                assert!(lost.next().is_none(), "what is gone is not waited for");
+            }
+        }
     }
 
     fn check_connections(&self) {
