@@ -15,7 +15,7 @@ const AGENTS: u64 = 4;
 fn slowly() -> MasterConfig {
     MasterConfig {
         agent_removal_rate: Some(RemovalRate {
-            agents: NonZeroU32::new(2).unwrap(),
+            agents: NonZeroU32::new(2).expect("not zero"),
             per: seconds(120),
         }),
         ..MasterConfig::default()
@@ -124,7 +124,7 @@ fn one_that_comes_back_while_it_waits_stays() {
     let waiting = waiting.iter().find(|agent| agent.overdue.is_some());
     let (id, host) = waiting
         .map(|agent| (agent.id, agent.hostname.clone()))
-        .unwrap();
+        .expect("one waits");
     script.register_as(20, Some(id), info(&host, res(1, 1024)), Vec::new());
     script.pass_alive(seconds(600), &[1], &[20]);
     assert_eq!(count(&script, AgentStanding::Unreachable), 3);
@@ -220,7 +220,7 @@ fn whoever_waits_is_told_that_agents_are_kept() {
     script.restart();
     script.subscribe(3, "b");
     script.pass_alive(seconds(601), &[3], &[]);
-    let framework = *script.frameworks.last().unwrap();
+    let framework = *script.frameworks.last().expect("it subscribed");
     let explanation = script.master.explain(framework);
     expect![[r#"AgentHeld x2"#]].assert_eq(
         &explanation.roles[0]
