@@ -172,6 +172,8 @@ pub(crate) struct AgentView {
     pub(crate) deactivated: bool,
     /// By an operator: its tasks are ended.
     pub(crate) drain: Option<DrainView>,
+    /// Why it is not taken for lost although its time is over: `waits` for its turn, or `held`.
+    pub(crate) overdue: Option<&'static str>,
 }
 
 /// How an agent's tasks are ended.
@@ -182,6 +184,22 @@ pub(crate) struct DrainView {
     /// Once it is drained it is gone for good.
     pub(crate) mark_gone: bool,
     pub(crate) drained: bool,
+    /// How many tasks have still to end.
+    pub(crate) live: u32,
+    /// How many ends a scheduler has still to acknowledge.
+    pub(crate) ended: u32,
+}
+
+impl fmt::Display for DrainView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.drained, self.live, self.ended) {
+            (true, ..) => write!(f, "drained"),
+            (false, 0, 0) => write!(f, "draining"),
+            (false, live, 0) => write!(f, "draining: {live} to end"),
+            (false, 0, ended) => write!(f, "draining: {ended} unacknowledged"),
+            (false, live, ended) => write!(f, "draining: {live} to end, {ended} unacknowledged"),
+        }
+    }
 }
 
 impl AgentView {
@@ -193,9 +211,15 @@ impl AgentView {
             v1::AgentStatus::Recovered => "recovered",
             v1::AgentStatus::Unreachable => "unreachable",
         };
+        let overdue = match wire.overdue() {
+            v1::AgentOverdue::Unspecified => None,
+            v1::AgentOverdue::Waits => Some("waits"),
+            v1::AgentOverdue::Held => Some("held"),
+        };
         Ok(Self {
             id: wire.id,
             status,
+            overdue,
             info: wire
                 .info
                 .ok_or(WireError::Missing("agent.info"))?
@@ -210,6 +234,8 @@ impl AgentView {
                 grace_us: drain.grace_us,
                 mark_gone: drain.mark_gone,
                 drained: drain.drained,
+                live: drain.live,
+                ended: drain.ended,
             }),
         })
     }
@@ -217,11 +243,17 @@ impl AgentView {
     /// How it is reached, and what operators have decided of it.
     fn standing(&self) -> String {
         let ordered = match self.drain {
-            Some(drain) if drain.drained => Some("drained"),
-            Some(_) => Some("draining"),
-            None => self.deactivated.then_some("deactivated"),
+            Some(drain) => Some(drain.to_string()),
+            None => self.deactivated.then(|| "deactivated".to_owned()),
         };
-        let words: Vec<_> = [self.status].into_iter().chain(ordered).collect();
+        let overdue = match self.overdue {
+            Some("waits") => Some("waits to be lost".to_owned()),
+            Some(_) => Some("kept: too many are lost".to_owned()),
+            None => None,
+        };
+        let status = [self.status.to_owned()];
+        let words = status.into_iter().chain(overdue).chain(ordered);
+        let words: Vec<_> = words.collect();
         words.join(", ")
     }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nesos_api::DEFAULT_MASTER_PORT;
-use nesos_master_core::{BuiltInPolicy, MasterConfig as CoreConfig, Preemption, Weight};
+use nesos_master_core::{
+    BuiltInPolicy, MasterConfig as CoreConfig, Preemption, RemovalRate, Weight,
+};
 use nesos_types::resources::{Resources, Scalar};
 use nesos_types::role::Role;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -70,8 +72,35 @@ pub struct LivenessConfig {
     pub ping_misses: u32,
     /// How long an agent may take to come back. Default: 10 min.
     pub agent_reregister_timeout_ms: u64,
+    /// How many agents that are silent or do not come back are taken for lost in a time, one in each part of it:
+    /// `{ agents = 10, per_ms = 60000 }` is one every 6 s. Who is heard of before its turn stays. Default: any number.
+    pub agent_removal_rate: Option<RemovalRateConfig>,
+    /// How many percent of the agents that a restarted master knows are taken for lost at most because they do not
+    /// come back in time. At the limit the master says so, keeps the others, and goes on with those that are there.
+    /// Default: 100.
+    #[serde(deserialize_with = "percent")]
+    pub recovery_agent_removal_limit: u8,
     /// How often a scheduler is told something. Default: 15 s.
     pub heartbeat_interval_ms: u64,
+}
+
+/// So many agents in a time.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemovalRateConfig {
+    /// So many agents …
+    pub agents: NonZeroU32,
+    /// … in this time.
+    pub per_ms: u64,
+}
+
+impl From<RemovalRateConfig> for RemovalRate {
+    fn from(config: RemovalRateConfig) -> Self {
+        Self {
+            agents: config.agents,
+            per: Duration::from_millis(config.per_ms),
+        }
+    }
 }
 
 /// How resources are offered.
@@ -208,6 +237,8 @@ impl Default for LivenessConfig {
             ping_interval_ms: millis(core.ping_interval),
             ping_misses: core.ping_misses,
             agent_reregister_timeout_ms: millis(core.agent_reregister_timeout),
+            agent_removal_rate: None,
+            recovery_agent_removal_limit: core.recovery_agent_removal_limit,
             heartbeat_interval_ms: millis(core.heartbeat_interval),
         }
     }
@@ -332,6 +363,8 @@ impl MasterConfig {
             agent_reregister_timeout: Duration::from_millis(
                 self.liveness.agent_reregister_timeout_ms,
             ),
+            agent_removal_rate: self.liveness.agent_removal_rate.map(Into::into),
+            recovery_agent_removal_limit: self.liveness.recovery_agent_removal_limit,
             heartbeat_interval: Duration::from_millis(self.liveness.heartbeat_interval_ms),
             offer_timeout: (!offer_timeout.is_zero()).then_some(offer_timeout),
             allocation_interval: Duration::from_millis(self.allocation.interval_ms),
@@ -350,6 +383,16 @@ impl MasterConfig {
             max_completed_frameworks: self.history.max_completed_frameworks,
             max_retired_ids: self.history.max_retired_ids,
         }
+    }
+}
+
+fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let percent = u8::deserialize(deserializer)?;
+    match percent {
+        0..=100 => Ok(percent),
+        _ => Err(de::Error::custom(format!(
+            "{percent} is more than 100 percent; 100 lets all agents be lost, 0 none"
+        ))),
     }
 }
 
@@ -404,6 +447,8 @@ mod tests {
             state_directory = "/s"
             [liveness]
             ping_interval_ms = 7
+            agent_removal_rate = { agents = 10, per_ms = 60000 }
+            recovery_agent_removal_limit = 30
             [allocation]
             offer_timeout_ms = 0
             policy = "priority"
@@ -416,6 +461,9 @@ mod tests {
         .unwrap();
         let core = config.core();
         assert_eq!(core.ping_interval, Duration::from_millis(7));
+        let rate = core.agent_removal_rate.map(RemovalRate::interval);
+        assert_eq!(rate, Some(Duration::from_secs(6)));
+        assert_eq!(core.recovery_agent_removal_limit, 30);
         assert_eq!(core.offer_timeout, None);
         assert_eq!(core.policy, BuiltInPolicy::Priority);
         let grace = Some(Duration::from_secs(5));
@@ -447,6 +495,8 @@ mod tests {
             "state_directory = '/s'\nlissten = '127.0.0.1:1'",
             "state_directory = '/s'\n[allocation]\nwindow = 3",
             "state_directory = '/s'\n[bundles]\nbucket = 'b'",
+            "state_directory = '/s'\n[liveness]\nrecovery_agent_removal_limit = 101",
+            "state_directory = '/s'\n[liveness]\nagent_removal_rate = { agents = 0, per_ms = 1 }",
             "state_directory = '/s'\n[allocation]\nweights_milli = { a = 0 }",
             "listen = '127.0.0.1:1'",
         ] {

@@ -309,8 +309,18 @@ impl<S: Store> Driver<S> {
 
 /// What an operator should know of who does not watch.
 fn log(happening: &Happening) {
-    let Happening::PolicyChanged(policy) = happening else {
-        return;
+    let policy = match happening {
+        Happening::RemovalLimitReached { removed, known } => {
+            tracing::error!(
+                removed,
+                known,
+                "no more agents are taken for lost that have not come back since the restart: \
+                 liveness.recovery_agent_removal_limit is reached; see nesos agents"
+            );
+            return;
+        }
+        Happening::PolicyChanged(policy) => policy,
+        _ => return,
     };
     match &policy.fault {
         None => tracing::info!(policy = policy.name, "another policy decides"),

@@ -31,8 +31,12 @@ fn a_drained_agent_has_no_tasks_and_takes_none_until_it_is_active_again() {
     let mut task = sleeper(&dev);
     let host = agent(&dev)["info"]["hostname"].clone();
     let host = host.as_str().expect("a name");
+    let before = dev.ask(&["drain", host, "--status"]);
+    assert!(before.ends_with("is not being drained\n"), "{before}");
     let said = dev.ask(&["drain", host, "--grace", "0s", "--follow"]);
     assert!(said.ends_with("is drained\n"), "{said}");
+    let after = dev.ask(&["drain", host, "--status"]);
+    assert!(after.ends_with("is drained\n"), "{after}");
     assert_eq!(exit_status(task.0.wait().expect("ends")), 137);
     assert_eq!(agent(&dev)["drain"]["drained"], true);
     assert!(dev.ask(&["agents"]).contains("active, drained"));

@@ -25,7 +25,12 @@ impl Agent {
             self.answer_unknown(now, key, out);
             return;
         };
-        let grace = grace.unwrap_or_else(|| self.tasks[handle].grace(self.config.kill_grace));
+        let own = self.tasks[handle].grace(self.config.kill_grace);
+        let grace = match reason {
+            // A drain says how long a task may take at most.
+            TaskReason::AgentDraining => grace.map_or(own, |most| most.min(own)),
+            _ => grace.unwrap_or(own),
+        };
         self.kill(now, handle, grace, reason, out);
         self.pump_all(now, out);
     }

@@ -34,6 +34,9 @@ pub(crate) struct Drain {
     /// Once it is drained the agent is told to stop, and is never taken back
     #[arg(long)]
     mark_gone: bool,
+    /// Order nothing: say how far it is, and what it waits for
+    #[arg(long, conflicts_with_all = ["grace", "mark_gone"])]
+    status: bool,
     /// Wait until it is drained, and say what it waits for
     #[arg(long)]
     follow: bool,
@@ -46,17 +49,19 @@ impl Drain {
         let client = self.master.connect().await?;
         let state = client.operator().state(&[StatePart::Agents]).await?;
         let agent = named_agent(StateView::new(state)?, &self.agent)?;
-        let drain = order_agent_request::Drain {
-            grace_us: self
-                .grace
-                .map(|grace| u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)),
-            mark_gone: self.mark_gone,
-        };
-        let order = order_agent_request::Order::Drain(drain);
-        client
-            .operator()
-            .order_agent(agent_id(&agent.id)?, order)
-            .await?;
+        if !self.status {
+            let order = order_agent_request::Order::Drain(self.order());
+            client
+                .operator()
+                .order_agent(agent_id(&agent.id)?, order)
+                .await?;
+        } else if agent.drain.is_none() {
+            output::line(format_args!(
+                "agent {} on {} is not being drained",
+                agent.id, agent.info.hostname
+            ))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut said = String::new();
         loop {
             let parts = [StatePart::Agents, StatePart::Tasks, StatePart::Frameworks];
@@ -78,6 +83,15 @@ impl Drain {
                 return Ok(ExitCode::SUCCESS);
             }
             sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn order(&self) -> order_agent_request::Drain {
+        order_agent_request::Drain {
+            grace_us: self
+                .grace
+                .map(|grace| u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)),
+            mark_gone: self.mark_gone,
         }
     }
 }

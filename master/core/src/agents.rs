@@ -14,11 +14,15 @@ use nesos_types::time::Time;
 
 use crate::event::ConnectionId;
 use crate::preemption::Promise;
+use crate::snapshot::Overdue;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, OfferSlot, Table, TaskSlot};
 
 mod liveness;
 mod orders;
 mod registration;
+mod removal;
+
+pub(crate) use removal::Removals;
 
 /// How many compiled bundles are remembered of one agent.
 const MAX_COMPILED: usize = 4096;
@@ -68,6 +72,8 @@ pub(crate) struct Agent {
     pub(crate) promises: Vec<Promise>,
     /// What operators have decided of it.
     pub(crate) orders: AgentOrders,
+    /// Why it is not taken for lost although its time is over.
+    pub(crate) overdue: Option<Overdue>,
 }
 
 impl Agent {
@@ -99,6 +105,7 @@ impl Agent {
             sandboxes: 0,
             promises: Vec::new(),
             orders: AgentOrders::default(),
+            overdue: None,
         }
     }
 

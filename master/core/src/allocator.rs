@@ -20,6 +20,7 @@ use crate::agents::{Agent, Link};
 use crate::config::MasterConfig;
 use crate::explain::Blocked;
 use crate::offers::Offers;
+use crate::snapshot::Overdue;
 use crate::table::{AgentSlot, ClientSlot, FrameworkSlot, Table};
 
 pub(crate) mod drf;
@@ -243,6 +244,7 @@ pub(crate) fn agent_blocked(
     is_worth_it: impl FnOnce(&Resources) -> bool,
 ) -> Option<AgentBlocked> {
     match agent.link {
+        Link::Recovered if agent.overdue == Some(Overdue::Held) => return Some(AgentBlocked::Held),
         Link::Recovered => return Some(AgentBlocked::Recovered),
         Link::Disconnected { since } => return Some(AgentBlocked::Disconnected { since }),
         Link::Connected(_) => {}
@@ -272,6 +274,7 @@ pub(crate) fn agent_blocked(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AgentBlocked {
     Recovered,
+    Held,
     Disconnected {
         since: Time,
     },

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use nesos_types::resources::{Resources, Scalar};
@@ -37,6 +38,23 @@ pub struct Preemption {
     pub grace: Option<Duration>,
 }
 
+/// How many agents may be taken for lost in a time: one in each part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemovalRate {
+    /// So many agents …
+    pub agents: NonZeroU32,
+    /// … in this time.
+    pub per: Duration,
+}
+
+impl RemovalRate {
+    /// The time between two of them.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        self.per / self.agents.get()
+    }
+}
+
 /// The constants of a master's decisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterConfig {
@@ -47,6 +65,11 @@ pub struct MasterConfig {
     /// How long an agent may take to come back after its connection broke, or after the master
     /// restarted, before it is unreachable. Default: 10 min.
     pub agent_reregister_timeout: Duration,
+    /// How many agents that are silent or do not come back may be taken for lost in a time. Default: any number.
+    pub agent_removal_rate: Option<RemovalRate>,
+    /// How many percent of the agents that a master knows when it restarts may be taken for lost because they do not
+    /// come back. Default: 100.
+    pub recovery_agent_removal_limit: u8,
     /// How often to say something to a scheduler to which nothing else is said. A scheduler that says
     /// nothing for `ping_misses` times as long is cut off. Default: 15 s.
     pub heartbeat_interval: Duration,
@@ -89,6 +112,8 @@ impl Default for MasterConfig {
             ping_interval: Duration::from_secs(15),
             ping_misses: 5,
             agent_reregister_timeout: Duration::from_secs(600),
+            agent_removal_rate: None,
+            recovery_agent_removal_limit: 100,
             heartbeat_interval: Duration::from_secs(15),
             offer_timeout: Some(Duration::from_secs(60)),
             allocation_interval: Duration::from_secs(1),

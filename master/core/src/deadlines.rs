@@ -18,6 +18,8 @@ pub(crate) enum Deadline {
     Offer(OfferSlot),
     /// The first refusal of a client on an agent is over.
     Filter(ClientSlot, AgentSlot),
+    /// An agent that waits for its turn to be taken for lost has it.
+    Removal,
     /// The next cycle of the allocator.
     Cycle,
 }

@@ -257,6 +257,14 @@ pub enum Happening {
     AgentDisconnected(AgentId),
     /// An agent is unreachable or left for good.
     AgentRemoved(AgentId),
+    /// Agents that do not come back are not taken for lost any more: too many were that the master knew when it
+    /// restarted.
+    RemovalLimitReached {
+        /// How many of them were.
+        removed: usize,
+        /// How many it knew.
+        known: usize,
+    },
     /// An operator has decided something about an agent, or what was decided is done.
     AgentOrdered(AgentId),
     /// What is set apart on an agent has changed: reservations or volumes.

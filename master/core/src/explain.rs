@@ -71,6 +71,8 @@ pub enum Blocked {
     TooLittleFree,
     /// The agent has not come back since the master restarted.
     AgentRecovered,
+    /// The agent has not come back since the master restarted, and is not taken for lost, for too many were.
+    AgentHeld,
     /// The agent's connection broke.
     AgentDisconnected {
         /// When.
@@ -258,6 +260,7 @@ impl Master {
     fn put(&self, blocked: AgentBlocked, to: FrameworkSlot) -> Blocked {
         match blocked {
             AgentBlocked::Recovered => Blocked::AgentRecovered,
+            AgentBlocked::Held => Blocked::AgentHeld,
             AgentBlocked::Disconnected { since } => Blocked::AgentDisconnected { since },
             AgentBlocked::Deactivated => Blocked::AgentDeactivated,
             AgentBlocked::Draining => Blocked::AgentDraining,

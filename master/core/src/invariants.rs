@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nesos_types::agent::AgentOrders;
 use nesos_types::resources::Resources;
 use nesos_types::time::Time;
 
@@ -11,6 +12,7 @@ use crate::allocator::quota::Pass;
 use crate::deadlines::Deadline;
 use crate::master::{Master, Peer};
 use crate::registry::{AgentFact, FrameworkFact};
+use crate::snapshot::Overdue;
 use crate::table::{AgentSlot, ClientSlot, Slot};
 
 impl Master {
@@ -61,6 +63,22 @@ impl Master {
             .filter_map(|(id, fact)| matches!(fact, AgentFact::Admitted { .. }).then_some(id));
         let present = self.agents.by_id().map(|(_, agent)| agent.id);
         assert!(admitted.eq(present), "agents are those in the registry");
+        for (id, fact) in self.registry.agents() {
+            if let AgentFact::Gone { .. } = fact {
+                let orders = self.registry.orders(id);
+                assert_eq!(
+                    orders,
+                    AgentOrders::default(),
+                    "nothing is ordered of the dead"
+                );
+                let lost = self
+                    .frameworks
+                    .iter()
+                    .flat_map(|(_, f)| f.unreachable.values());
+                let mut lost = lost.filter(|task| task.view.agent == id);
+                assert!(lost.next().is_none(), "what is gone is not waited for");
+            }
+        }
     }
 
     fn check_connections(&self) {
@@ -155,6 +173,20 @@ impl Master {
             .iter()
             .filter(|(_, agent)| agent.link == Link::Recovered);
         assert_eq!(recovered.count(), self.recovered);
+        let overdue = self
+            .agents
+            .iter()
+            .filter(|(_, agent)| agent.link == Link::Recovered && agent.overdue.is_some());
+        assert_eq!(overdue.count(), self.removals.overdue);
+        let waiting = self
+            .agents
+            .iter()
+            .filter_map(|(slot, agent)| match agent.overdue {
+                Some(Overdue::Waits { since }) => Some((since, slot)),
+                Some(Overdue::Held) | None => None,
+            });
+        let waiting: BTreeSet<_> = waiting.collect();
+        assert_eq!(waiting, self.removals.waiting, "turns");
         let total: Quantities = self
             .agents
             .iter()
@@ -252,6 +284,7 @@ impl Master {
         );
         let filters = self.allocator.filters.deadlines();
         expected.extend(filters.map(|(at, client, agent)| (at, Deadline::Filter(client, agent))));
+        expected.push((self.removals.deadline, Deadline::Removal));
         expected.extend(self.allocator.cycle_at().map(|at| (at, Deadline::Cycle)));
         expected.retain(|(at, _)| *at < Time::MAX);
         expected.sort_unstable();

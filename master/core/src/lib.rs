@@ -36,7 +36,7 @@ mod tasks;
 mod validate;
 
 pub use allocator::plugin::{PolicyFault, PolicyGuest};
-pub use config::{BuiltInPolicy, MasterConfig, Preemption};
+pub use config::{BuiltInPolicy, MasterConfig, Preemption, RemovalRate};
 pub use decision::{Decisions, Effect, Happening, OperatorReply, Record, Subject};
 pub use event::{AgentOrder, ConnectionId, Event, OperatorRequest, RequestId};
 pub use explain::{Blocked, BlockedGroup, Explanation, Precedence, RoleExplanation};

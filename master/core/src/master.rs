@@ -7,7 +7,7 @@ use nesos_types::framework::FrameworkInfo;
 use nesos_types::message::{AgentCommand, AgentEvent, Refusal, SchedulerCall, SchedulerEvent};
 use nesos_types::time::Time;
 
-use crate::agents::{Agent, Agents, Link};
+use crate::agents::{Agent, Agents, Link, Removals};
 use crate::allocator::Allocator;
 use crate::config::MasterConfig;
 use crate::deadlines::{Deadline, Deadlines};
@@ -48,6 +48,7 @@ pub struct Master {
     pub(crate) agents: Agents,
     /// How many agents have not come back since the master restarted.
     pub(crate) recovered: usize,
+    pub(crate) removals: Removals,
     pub(crate) tasks: Tasks,
     pub(crate) offers: Offers,
     pub(crate) allocator: Allocator,
@@ -84,6 +85,7 @@ impl Master {
             frameworks: Frameworks::new(),
             agents: Agents::new(),
             recovered: 0,
+            removals: Removals::new(),
             tasks: Table::new(),
             offers: Offers::new(),
             allocator: Allocator::new(policy, seed),
@@ -117,6 +119,7 @@ impl Master {
                 self.recovered += 1;
             }
         }
+        self.removals.known = self.recovered;
     }
 
     fn restore_frameworks(&mut self) {
@@ -259,6 +262,7 @@ impl Master {
             return;
         };
         self.agents[agent].last_heard = self.now;
+        self.hear_of(agent);
         match event {
             // A repetition: the connection is this agent's, whatever it says.
             AgentEvent::Register { info, tasks, .. } => {
@@ -337,6 +341,7 @@ impl Master {
                 Deadline::Framework(framework) => self.on_framework_deadline(framework, out),
                 Deadline::Offer(offer) => self.on_offer_timeout(offer, out),
                 Deadline::Filter(client, agent) => self.on_filter_expired(client, agent),
+                Deadline::Removal => self.on_removal_due(out),
                 Deadline::Cycle => self.on_cycle(),
             }
         }

@@ -54,6 +54,20 @@ pub enum AgentStanding {
     Unreachable,
 }
 
+/// Why an agent is not taken for lost although its time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overdue {
+    /// Only so many are in a time; it waits for its turn.
+    Waits {
+        /// Since when.
+        since: Time,
+    },
+    /// Too many were that the master knew when it restarted. This one is kept until it comes back or an operator says
+    /// that it is gone.
+    Held,
+}
+
 /// An agent as operators see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AgentView {
@@ -79,10 +93,14 @@ pub struct AgentView {
     pub total: Resources,
     /// How many tasks it has, ended ones included until they are acknowledged.
     pub tasks: usize,
+    /// How many of those have ended and wait for their acknowledgement.
+    pub ended: usize,
     /// What operators have decided of it.
     pub orders: AgentOrders,
     /// Whether it was to be drained and has been.
     pub drained: bool,
+    /// Why it is not taken for lost although its time is over.
+    pub overdue: Option<Overdue>,
 }
 
 /// A framework as operators see it.

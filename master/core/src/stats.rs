@@ -52,6 +52,12 @@ pub struct Stats {
     pub policy_faults: u64,
     /// Agents that became unreachable.
     pub agents_lost: u64,
+    /// Agents that had to wait for their turn to be taken for lost.
+    pub removals_delayed: u64,
+    /// Agents that were heard of before they were taken for lost.
+    pub removals_cancelled: u64,
+    /// Agents that were not taken for lost, because too many were that the master knew when it restarted.
+    pub removals_held: u64,
     /// Frameworks that were removed.
     pub frameworks_removed: u64,
 }

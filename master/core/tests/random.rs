@@ -2,12 +2,13 @@
 //! invariants hold after each event, no agent is promised twice, and no limit is exceeded.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nesos_master_core::{
     AgentOrder, BuiltInPolicy, ConnectionId, Decisions, Effect, Event, Master, MasterConfig,
-    OperatorRequest, Preemption, RequestId, Snapshot,
+    OperatorRequest, Preemption, Record, RemovalRate, RequestId, Snapshot,
 };
 use nesos_types::agent::{AgentInfo, Drain};
 use nesos_types::bundle::Digest;
@@ -59,6 +60,8 @@ enum Step {
     ChangeRole(usize, u32, i32, Option<u64>, Option<u64>, bool),
     Teardown(usize),
     Pass(u64),
+    /// The master dies, and another one takes over what was durable.
+    Restart,
 }
 
 /// How tasks are launched.
@@ -90,6 +93,18 @@ fn manner() -> impl Strategy<Value = Manner> {
         1 => Just(Manner::Together),
         1 => Just(Manner::TogetherInExecutor),
     ]
+}
+
+/// How fast agents are taken for lost.
+#[derive(Clone, Copy, Debug)]
+struct Removals {
+    rate: Option<u64>,
+    limit: u8,
+}
+
+fn removals() -> impl Strategy<Value = Removals> {
+    let limit = prop_oneof![Just(100), 0..=100u8];
+    (prop::option::of(0..300u64), limit).prop_map(|(rate, limit)| Removals { rate, limit })
 }
 
 fn order() -> impl Strategy<Value = AgentOrder> {
@@ -138,6 +153,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(r, w, p, g, l, f)| Step::ChangeRole(r, w, p, g, l, f)),
         1 => framework.prop_map(Step::Teardown),
         3 => (0..20u64).prop_map(Step::Pass),
+        1 => (0..900u64).prop_map(Step::Pass),
+        1 => Just(Step::Restart),
     ]
 }
 
@@ -162,6 +179,8 @@ fn cpus(count: u64) -> Resources {
 /// The master and those who speak to it.
 struct World {
     master: Master,
+    config: MasterConfig,
+    records: Vec<Record>,
     now: Time,
     next: u64,
     frameworks: BTreeMap<usize, (ConnectionId, Option<FrameworkId>)>,
@@ -178,7 +197,12 @@ struct World {
 }
 
 impl World {
-    fn new(policy: BuiltInPolicy, without_memory: bool, preemptive: bool) -> Self {
+    fn new(
+        policy: BuiltInPolicy,
+        without_memory: bool,
+        preemptive: bool,
+        removals: Removals,
+    ) -> Self {
         let now = Time::ZERO + Duration::from_secs(1000);
         let config = MasterConfig {
             policy,
@@ -188,10 +212,17 @@ impl World {
                 .into_iter()
                 .collect(),
             offer_timeout: Some(Duration::from_secs(15)),
+            agent_removal_rate: removals.rate.map(|seconds| RemovalRate {
+                agents: NonZeroU32::MIN,
+                per: Duration::from_secs(seconds),
+            }),
+            recovery_agent_removal_limit: removals.limit,
             ..MasterConfig::default()
         };
         Self {
-            master: Master::recover(config, [5; 32], now, []),
+            master: Master::recover(config.clone(), [5; 32], now, []),
+            config,
+            records: Vec::new(),
             now,
             next: 0,
             frameworks: BTreeMap::new(),
@@ -214,6 +245,7 @@ impl World {
         let mut decisions = Decisions::default();
         self.master.handle(self.now, event, &mut decisions);
         self.master.check_invariants();
+        self.records.append(&mut decisions.records);
         for effect in decisions.effects {
             match effect {
                 Effect::ToScheduler(to, SchedulerEvent::Offers(offers)) => {
@@ -494,6 +526,17 @@ impl World {
         self.now = until;
     }
 
+    /// Whoever was connected is not any more, and what it says is not heard.
+    fn restart(&mut self) {
+        let (config, records) = (self.config.clone(), self.records.clone());
+        let mut seed = [6; 32];
+        seed[..8].copy_from_slice(&self.number().to_le_bytes());
+        self.master = Master::recover(config, seed, self.now, records);
+        self.master.check_invariants();
+        // What roles hold is not known until all agents are back.
+        self.forced = true;
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Subscribe(framework, roles) => self.subscribe(framework, &roles),
@@ -598,6 +641,7 @@ impl World {
                 self.frameworks.remove(&framework);
             }
             Step::Pass(seconds) => self.pass(Duration::from_secs(seconds)),
+            Step::Restart => self.restart(),
         }
     }
 }
@@ -645,9 +689,10 @@ proptest! {
         by_priority in any::<bool>(),
         without_memory in any::<bool>(),
         preemptive in any::<bool>(),
+        removals in removals(),
     ) {
         let policy = if by_priority { BuiltInPolicy::Priority } else { BuiltInPolicy::Drf };
-        let mut world = World::new(policy, without_memory, preemptive);
+        let mut world = World::new(policy, without_memory, preemptive, removals);
         for step in steps {
             world.take(step);
         }

@@ -1,12 +1,13 @@
-//! Leaving the cluster for good.
+//! Leaving the cluster for good, and tasks that end because an operator has their agent drained.
 
 use std::time::Duration;
 
 use expect_test::expect;
 use nesos_agent_core::Event;
-use nesos_types::task::TaskState;
+use nesos_types::message::AgentCommand;
+use nesos_types::task::{TaskInfo, TaskReason, TaskState};
 
-use crate::rig::{Rig, config, digest, task};
+use crate::rig::{Rig, config, digest, key, task};
 
 fn shutdown() -> Event {
     Event::Shutdown {
@@ -82,4 +83,59 @@ fn without_a_master_nobody_is_waited_for() {
         stop: Left { graceful: false, tasks_left: 0, updates_left: 2 }
     "#]]
     .assert_eq(&rig.status(0, "a", TaskState::Killed));
+}
+
+/// The master has the agent drained, and says how long this task may take at most.
+fn drain(rig: &mut Rig, id: &str, most: Option<u64>) -> String {
+    rig.command(AgentCommand::Kill {
+        key: key(id),
+        grace: most.map(Duration::from_secs),
+        reason: TaskReason::AgentDraining,
+    })
+}
+
+#[test]
+fn a_drain_only_shortens_the_time_that_a_task_has() {
+    let patient = TaskInfo {
+        kill_grace: Some(Duration::from_secs(20)),
+        ..task("patient")
+    };
+    let mut rig = Rig::warm(config());
+    rig.launch([task("plain"), task("hasty"), patient]);
+    let said = drain(&mut rig, "plain", Some(60));
+    assert!(said.contains("kill plain within 3s"), "its own: {said}");
+    let said = drain(&mut rig, "hasty", Some(1));
+    assert!(said.contains("kill hasty within 1s"), "{said}");
+    let said = drain(&mut rig, "patient", None);
+    assert!(said.contains("kill patient within 20s"), "its own: {said}");
+}
+
+#[test]
+fn a_drain_outlives_the_agents_process() {
+    let mut former = Rig::warm(config());
+    former.launch([task("t")]);
+    former.status(0, "t", TaskState::Running);
+    former.ack("t");
+    drain(&mut former, "t", Some(5));
+    former.commit();
+    let mut rig = Rig::recover(config(), former.now, former.disk);
+    rig.tick();
+    rig.hello(0, &[("t", TaskState::Running)]);
+    rig.connected();
+    rig.registered();
+    rig.ack("t");
+    let requested = Some(TaskReason::KillRequested);
+    let said = rig.repeat_status(0, "t", 2, TaskState::Killed, requested);
+    assert!(said.contains("t killed/AgentDraining"), "{said}");
+}
+
+#[test]
+fn a_task_that_waits_for_its_bundle_is_drained_at_once() {
+    let mut rig = Rig::warm(config());
+    let mut waits = task("waits");
+    waits.bundle = digest(2);
+    rig.launch([waits]);
+    rig.ack("waits");
+    let said = drain(&mut rig, "waits", None);
+    assert!(said.contains("waits killed/AgentDraining"), "{said}");
 }

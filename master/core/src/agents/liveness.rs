@@ -3,6 +3,7 @@
 use nesos_types::ids::AgentId;
 use nesos_types::message::{AgentCommand, SchedulerEvent};
 use nesos_types::task::{TaskReason, TaskState};
+use nesos_types::time::Time;
 
 use super::Link;
 use crate::deadlines::Deadline;
@@ -48,18 +49,18 @@ impl Master {
     /// agent says only stamps it, so that hearing from it costs nothing.
     pub(crate) fn on_agent_deadline(&mut self, slot: AgentSlot, out: &mut Decisions) {
         let agent = &mut self.agents[slot];
+        agent.deadline = Time::MAX;
         let Some(connection) = agent.connection() else {
-            self.remove_agent(slot, Fate::Unreachable, out);
+            self.give_up(slot, out);
             return;
         };
-        if self.now.since(agent.last_heard) >= self.config.ping_timeout() {
-            self.connections.remove(&connection);
-            out.close(connection);
-            self.remove_agent(slot, Fate::Unreachable, out);
+        let is_silent = self.now.since(agent.last_heard) >= self.config.ping_timeout();
+        if is_silent && self.give_up(slot, out) {
             return;
         }
         out.tell_agent(connection, AgentCommand::Ping);
         let ping_at = self.now + self.config.ping_interval;
+        let agent = &mut self.agents[slot];
         self.deadlines
             .rearm(&mut agent.deadline, ping_at, Deadline::Agent(slot));
     }
@@ -76,6 +77,7 @@ impl Master {
     /// Takes an agent out: the durable fact first, then what follows from it.
     pub(super) fn remove_agent(&mut self, slot: AgentSlot, fate: Fate, out: &mut Decisions) {
         self.stats.agents_lost += u64::from(fate == Fate::Unreachable);
+        self.end_waiting(slot);
         let id = self.agents[slot].id;
         self.record_loss(slot, fate, out);
         self.rescind_agent(slot, TaskReason::AgentRemoved, out);

@@ -132,6 +132,7 @@ impl Master {
         out: &mut Decisions,
     ) {
         self.rescind_agent(slot, TaskReason::AgentReregistered, out);
+        self.hear_of(slot);
         let agent = &mut self.agents[slot];
         match agent.link {
             Link::Connected(older) if older != connection => {

@@ -92,9 +92,10 @@ impl Master {
     }
 
     /// Whether more than a fifth of the agents have not come back since the master restarted. What roles
-    /// hold on those is not known, so quotas cannot be kept. (Mesos waits for four fifths as well.)
+    /// hold on those is not known, so quotas cannot be kept. (Mesos waits for four fifths as well.) Those whose time
+    /// to come back is over are not waited for.
     fn are_holdings_unknown(&self) -> bool {
-        self.recovered * 5 > self.agents.len()
+        (self.recovered - self.removals.overdue) * 5 > self.agents.len()
     }
 
     /// Whom the policy serves with an agent's free resources, and with how much of them.

@@ -80,8 +80,14 @@ impl Master {
             free: agent.free.clone(),
             total: agent.total.clone(),
             tasks: agent.tasks.len() - agent.runs.len(),
+            ended: agent
+                .tasks
+                .iter()
+                .filter(|slot| self.tasks[**slot].state.is_terminal())
+                .count(),
             orders: agent.orders,
             drained: agent.is_drained(),
+            overdue: agent.overdue,
         }
     }
 
@@ -228,8 +234,10 @@ fn unreachable_view(id: AgentId, hostname: &str, since: Time, at: Time) -> Agent
         free: Resources::default(),
         total: Resources::default(),
         tasks: 0,
+        ended: 0,
         orders: AgentOrders::default(),
         drained: false,
+        overdue: None,
     }
 }
 

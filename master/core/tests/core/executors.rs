@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use nesos_master_core::{AgentOrder, OperatorRequest};
+use nesos_types::agent::Drain;
 use nesos_types::bundle::Digest;
 use nesos_types::executor::{Correspondent, ExecutorInfo, MAX_MESSAGE_BYTES};
 use nesos_types::ids::{GroupId, RunId, TaskKey};
@@ -469,4 +471,21 @@ fn a_task_whose_executor_ended_meanwhile_may_try_again() {
         "{}",
         script.take()
     );
+}
+
+#[test]
+fn a_drain_ends_executors_with_their_tasks_and_waits_for_both() {
+    let (mut script, run) = Script::with_executor();
+    let agent = script.agents[0];
+    let order = AgentOrder::Drain(Drain::default());
+    script.ask(OperatorRequest::OrderAgent { agent, order });
+    let said = script.take();
+    assert!(said.contains("Kill a grace None (AgentDraining)"), "{said}");
+    assert_eq!(said.matches("(AgentDraining)").count(), 2, "{said}");
+    let drained = |script: &Script| script.master.snapshot().agents[0].drained;
+    script.update(2, "a", TaskState::Killed, 3);
+    script.acknowledge(1, "a", 3);
+    assert!(!drained(&script), "its executor has still to end");
+    script.update(2, &run, TaskState::Killed, 4);
+    assert!(drained(&script));
 }

@@ -16,6 +16,7 @@ mod prewarm;
 mod reconcile;
 mod recovery;
 mod refusals;
+mod removal;
 mod reservations;
 mod revocable;
 mod roles;

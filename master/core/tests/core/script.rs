@@ -461,6 +461,9 @@ fn render_effect(effect: &Effect) -> Option<String> {
             Some(reason) => format!("seen: {} is {state} ({reason:?})", key.task),
             None => format!("seen: {} is {state}", key.task),
         },
+        Effect::Observed(Happening::RemovalLimitReached { removed, known }) => {
+            format!("seen: {removed} of {known} agents are lost, and no more will be")
+        }
         Effect::Observed(Happening::PolicyChanged(view)) => match &view.fault {
             Some(fault) => format!("seen: policy {} failed: {fault}", view.name),
             None => format!("seen: policy {}", view.name),

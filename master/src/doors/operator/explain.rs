@@ -81,6 +81,12 @@ fn rule(blocked: &Blocked, now: Time) -> (&'static str, String) {
             "agent_recovered",
             "the agent has not come back since the master restarted".into(),
         ),
+        Blocked::AgentHeld => (
+            "agent_held",
+            "the agent has not come back since the master restarted, and is kept because too many others were taken \
+             for lost"
+                .into(),
+        ),
         Blocked::AgentDisconnected { since } => (
             "agent_disconnected",
             format!("the agent's connection broke {:.1?} ago", now.since(*since)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nesos_api::v1;
 use nesos_master_core::snapshot::{
-    AgentStanding, AgentView, ExecutorView, FrameworkView, OfferView, RoleView, TaskView,
+    AgentStanding, AgentView, ExecutorView, FrameworkView, OfferView, Overdue, RoleView, TaskView,
 };
 use nesos_master_core::{Snapshot, Stats};
 use nesos_types::agent::AgentInfo;
@@ -188,6 +188,11 @@ fn agent(view: &AgentView) -> v1::AgentState {
             ..v1::AgentInfo::default()
         },
     };
+    let overdue = match view.overdue {
+        None => v1::AgentOverdue::Unspecified,
+        Some(Overdue::Waits { .. }) => v1::AgentOverdue::Waits,
+        Some(Overdue::Held) => v1::AgentOverdue::Held,
+    };
     v1::AgentState {
         id: view.id.to_string(),
         info: Some(info),
@@ -202,8 +207,15 @@ fn agent(view: &AgentView) -> v1::AgentState {
             grace_us: drain.grace.map(micros),
             mark_gone: drain.mark_gone,
             drained: view.drained,
+            live: count(view.tasks.saturating_sub(view.ended)),
+            ended: count(view.ended),
         }),
+        overdue: overdue.into(),
     }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn micros(duration: Duration) -> u64 {

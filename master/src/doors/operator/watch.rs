@@ -118,6 +118,12 @@ fn happened(at: Time, happening: &Happening) -> Event {
             status: v1::AgentStatus::Disconnected.into(),
             ..v1::AgentState::default()
         }),
+        Happening::RemovalLimitReached { removed, known } => {
+            Event::RemovalLimitReached(v1::WatchRemovalLimit {
+                removed: u32::try_from(*removed).unwrap_or(u32::MAX),
+                known: u32::try_from(*known).unwrap_or(u32::MAX),
+            })
+        }
         Happening::AgentOrdered(agent) => Event::AgentOrdered(agent.to_string()),
         Happening::AgentRemoved(agent) => Event::AgentRemoved(agent.to_string()),
         Happening::PolicyChanged(view) => Event::PolicyChanged(policy::state(view)),
