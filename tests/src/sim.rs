@@ -16,6 +16,9 @@
 
 use std::time::Duration;
 
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+
 mod agents;
 mod checks;
 mod chores;
@@ -107,6 +110,16 @@ pub fn measure(options: &Options) -> Result<Measured, Box<Failure>> {
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// A seed that nobody has tried, for all one knows.
+///
+/// # Panics
+/// If the system has no random numbers.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    let random = OsRng.try_next_u32();
+    u64::from(random.expect("the system has random numbers"))
 }
 
 /// The seed to begin with: that of `NESOS_SIM_SEED`, else the given one.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use nesos_tests::sim::{Faults, Measured, Options, Sabotage, measure};
+use nesos_tests::sim::{Faults, Measured, Options, Sabotage, fresh_seed, measure};
 
 /// Simulates a cluster through faults, one seed after the other.
 #[derive(Debug, Parser)]
@@ -98,9 +98,7 @@ impl Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let first = arguments
-        .first
-        .unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    let first = arguments.first.unwrap_or_else(fresh_seed);
     let mut sum = Sum::default();
     for seed in first..first.saturating_add(arguments.seeds) {
         match measure(&arguments.options(seed)) {

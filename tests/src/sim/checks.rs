@@ -11,6 +11,7 @@ use nesos_types::message::SchedulerCall;
 use nesos_types::role::Role;
 
 use super::host::Host;
+use super::pauses::Process;
 use super::ledger::{Check, Complaint};
 use super::scheduler::SimScheduler;
 use super::world::World;
@@ -167,6 +168,11 @@ impl World {
                 }
             }
         }
+        for (s, seat) in self.seats.iter().enumerate() {
+            let (up, leads) = (seat.up, seat.reign.is_some());
+            let paused = self.is_paused(Process::Seat(s));
+            let _ = write!(text, "\nmaster {s}: up: {up}, leads: {leads}, paused: {paused}");
+        }
         if let Some(master) = self.leading_core() {
             for agent in master.snapshot().agents {
                 if agent.tasks > 0 || agent.standing != AgentStanding::Active {
@@ -176,10 +182,11 @@ impl World {
             }
         }
         let open = self.schedulers.iter().flat_map(SimScheduler::open_tasks);
-        Complaint {
-            what: text,
-            words: open.map(ToString::to_string).take(3).collect(),
+        let mut words: Vec<_> = open.map(ToString::to_string).take(3).collect();
+        if self.leader().is_none() {
+            words.push("master ".to_owned());
         }
+        Complaint { what: text, words }
     }
 }
 

@@ -41,6 +41,8 @@ fn must(holds: bool, words: &[&dyn std::fmt::Display], what: impl FnOnce() -> St
 #[derive(Clone, Debug)]
 struct OpenOffer {
     connection: ConnectionId,
+    /// Which master's. What one that was deposed has offered is void, and nobody knows.
+    seat: usize,
     agent: AgentId,
     role: Role,
     resources: Resources,
@@ -82,8 +84,8 @@ pub(crate) struct Ledger {
     removed: BTreeSet<FrameworkId>,
     /// Which host an agent's id belongs to.
     hosts: BTreeMap<AgentId, usize>,
-    /// Over which connections masters know agents.
-    present: BTreeMap<ConnectionId, AgentId>,
+    /// Over which connections masters know agents, and which masters.
+    present: BTreeMap<ConnectionId, (AgentId, usize)>,
     /// Which process of its host said an update first.
     said_by: BTreeMap<UpdateId, u32>,
     /// What roles may have, once they have no more than that.

@@ -28,7 +28,7 @@ impl World {
     pub(super) fn start_seat(&mut self, s: usize) {
         self.seats[s].start(self.now);
         self.note(|| format!("master {s} starts"));
-        if self.seats.len() == 1 {
+        if self.options.masters == 1 {
             let term = self.store.open();
             self.begin_reign(s, term, Time::MAX);
         } else {
@@ -88,7 +88,7 @@ impl World {
         let seat = &self.seats[s];
         let (process, own) = (seat.process, seat.clock.at(self.now));
         let term = seat.reign.as_ref().map(|reign| reign.term);
-        if seat.isolated_until <= self.now {
+        if self.reaches_store(s) {
             let at = self.now + self.store_delay() / 2;
             let asked = What::LeaseAsked {
                 seat: s,
@@ -112,6 +112,7 @@ impl World {
             Some(term) => self.store.renew(term, self.now).then_some(term),
             None => self.store.acquire(self.now),
         };
+        self.note(|| format!("master {s} asks for {asked:?} and gets {term:?}"));
         let at = self.now + self.store_delay() / 2;
         let answer = What::LeaseAnswered {
             seat: s,
@@ -120,7 +121,7 @@ impl World {
             term,
             sent,
         };
-        if self.seats[s].isolated_until <= at {
+        if self.reaches_store(s) {
             self.queue.push(at, answer);
         }
     }
@@ -139,7 +140,9 @@ impl World {
         }
         let fence = sent + LEASE * TRUSTED_PERCENT / 100;
         match (asked, term) {
-            (None, Some(term)) if fence > self.seats[s].clock.at(self.now) => {
+            (None, Some(term))
+                if fence > self.seats[s].clock.at(self.now) && self.seats[s].reign.is_none() =>
+            {
                 self.begin_reign(s, term, fence);
             }
             (Some(_), Some(_)) => {
@@ -223,9 +226,10 @@ impl World {
             self.store.put(records);
             return self.perform_all(s, effects);
         }
-        let seat = &mut self.seats[s];
-        let process = seat.process;
-        let Some(reign) = &mut seat.reign else { return };
+        let process = self.seats[s].process;
+        let Some(reign) = &mut self.seats[s].reign else {
+            return;
+        };
         reign.waiting = Some(std::mem::take(effects));
         let what = What::Commit {
             seat: s,
@@ -233,7 +237,7 @@ impl World {
             term: reign.term,
             records,
         };
-        if seat.isolated_until <= self.now {
+        if self.reaches_store(s) {
             self.queue.push(self.now + took / 2, what);
         }
     }
@@ -252,15 +256,20 @@ impl World {
             self.store.put(records);
         }
         let at = self.now + self.store_delay() / 2;
-        let done = holds && !fails;
+        let done = holds && arrives && !fails;
         let answer = What::Committed {
             seat: s,
             process,
             done,
         };
-        if self.seats[s].isolated_until <= at {
+        if self.reaches_store(s) {
             self.queue.push(at, answer);
         }
+    }
+
+    /// A master's own file is always there; a store elsewhere is not, while the master is isolated.
+    fn reaches_store(&self, s: usize) -> bool {
+        self.options.masters == 1 || self.seats[s].isolated_until <= self.now
     }
 
     /// A master hears what became of its commit. One that failed ends it, as it ends the real one.
@@ -299,15 +308,15 @@ impl World {
             format!("master {s} speaks, and its lease has run out")
         });
         for effect in effects.drain(..) {
-            self.perform_of_master(effect);
+            self.perform_of_master(s, effect);
         }
     }
 
-    fn perform_of_master(&mut self, effect: Effect) {
+    fn perform_of_master(&mut self, s: usize, effect: Effect) {
         match effect {
             Effect::ToScheduler(connection, event) => {
                 if self.network.open(connection, End::Master).is_some() {
-                    self.check_to_scheduler(connection, &event);
+                    self.check_to_scheduler(connection, s, &event);
                     self.note(|| format!("to {connection:?}: {event:?}"));
                     self.send(connection, End::Peer, Message::Event(event));
                 }
@@ -315,7 +324,7 @@ impl World {
             Effect::ToAgent(connection, command) => {
                 let open = self.network.open(connection, End::Master);
                 if let Some(Peer::Agent(i, _)) = open {
-                    self.check_to_agent(connection, i, &command);
+                    self.check_to_agent(connection, s, i, &command);
                     self.note(|| format!("to {connection:?}, agent {i} : {command:?}"));
                     self.send(connection, End::Peer, Message::Command(command));
                 }
@@ -345,7 +354,7 @@ impl World {
         }
     }
 
-    fn check_to_scheduler(&mut self, connection: ConnectionId, event: &SchedulerEvent) {
+    fn check_to_scheduler(&mut self, connection: ConnectionId, s: usize, event: &SchedulerEvent) {
         if !self.ledger.kept {
             return;
         }
@@ -354,7 +363,7 @@ impl World {
         match event {
             SchedulerEvent::Offers(offers) => {
                 for offer in offers {
-                    let fits = self.ledger.offers(connection, offer, &self.hosts);
+                    let fits = self.ledger.offers(connection, s, offer, &self.hosts);
                     self.hold_to(fits);
                 }
             }
@@ -366,14 +375,14 @@ impl World {
         }
     }
 
-    fn check_to_agent(&mut self, connection: ConnectionId, i: usize, command: &AgentCommand) {
+    fn check_to_agent(&mut self, connection: ConnectionId, s: usize, i: usize, command: &AgentCommand) {
         if !self.ledger.kept {
             return;
         }
         let durable = self.ledger.agent_may_hear(connection, command, &self.store);
         self.hold_to(durable);
         match command {
-            AgentCommand::Registered { agent, .. } => self.ledger.names(connection, *agent, i),
+            AgentCommand::Registered { agent, .. } => self.ledger.names(connection, s, *agent, i),
             AgentCommand::Launch {
                 framework, tasks, ..
             } => {
@@ -386,7 +395,7 @@ impl World {
 
     /// How long the store takes there and back.
     pub(super) fn store_delay(&mut self) -> Duration {
-        if self.options.faults.every.is_none() && self.seats.len() == 1 {
+        if self.options.faults.every.is_none() && self.options.masters == 1 {
             return Duration::ZERO;
         }
         if self.now < self.store.slow_until {

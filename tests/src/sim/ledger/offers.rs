@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nesos_agent_core::Agent;
 use nesos_master_core::ConnectionId;
 use nesos_types::ids::{AgentId, OfferId, TaskKey};
 use nesos_types::offer::Offer;
@@ -13,40 +14,56 @@ use crate::sim::host::Host;
 
 impl Ledger {
     /// An agent is told its name.
-    pub(crate) fn names(&mut self, connection: ConnectionId, agent: AgentId, host: usize) {
+    pub(crate) fn names(
+        &mut self,
+        connection: ConnectionId,
+        seat: usize,
+        agent: AgentId,
+        host: usize,
+    ) {
         self.hosts.insert(agent, host);
-        self.present.insert(connection, agent);
+        self.present.insert(connection, (agent, seat));
     }
 
     /// A master makes an offer. Together with all others and what guests hold it must fit on the agent.
     pub(crate) fn offers(
         &mut self,
         connection: ConnectionId,
+        seat: usize,
         offer: &Offer,
         hosts: &[Host],
     ) -> Check {
         let id = offer.id;
         let open = OpenOffer {
             connection,
+            seat,
             agent: offer.agent,
             role: offer.role.clone(),
             resources: offer.resources.clone(),
         };
         let twice = self.offers.insert(id, open).is_some();
         must(!twice, &[&id], || format!("offer {id} was made twice"))?;
-        self.check_fit(offer.agent, hosts)?;
-        self.check_limit(&offer.role, hosts)
+        self.check_fit(seat, offer.agent, hosts)?;
+        self.check_limit(seat, &offer.role, hosts)
+    }
+
+    fn offers_of(&self, seat: usize) -> impl Iterator<Item = &OpenOffer> {
+        self.offers.values().filter(move |offer| offer.seat == seat)
     }
 
     /// Nothing of an agent is given twice: offers and guests together are no more than there is.
-    fn check_fit(&self, agent: AgentId, hosts: &[Host]) -> Check {
+    fn check_fit(&self, seat: usize, agent: AgentId, hosts: &[Host]) -> Check {
         let Some(&i) = self.hosts.get(&agent) else {
             return must(false, &[&agent], || {
                 format!("agent {agent} is offered and was never told its name")
             });
         };
         let host = &hosts[i];
-        let offered = self.offers.values().filter(|offer| offer.agent == agent);
+        if host.agent.as_ref().and_then(Agent::id) != Some(agent) {
+            // It died, or gave up, before it knew that it had this name: nothing reaches it under that.
+            return Ok(());
+        }
+        let offered = self.offers_of(seat).filter(|offer| offer.agent == agent);
         let offered = sum(offered.map(|offer| &offer.resources));
         let live = host.live_guests();
         let wanted = live.filter(|(key, _)| !self.removed.contains(&key.framework));
@@ -67,13 +84,14 @@ impl Ledger {
     }
 
     /// A role with a limit is not offered more than that, with what its guests have where that is known.
-    fn check_limit(&mut self, role: &Role, hosts: &[Host]) -> Check {
+    fn check_limit(&mut self, seat: usize, role: &Role, hosts: &[Host]) -> Check {
         let Some(&(limit, holds)) = self.limits.get(role) else {
             return Ok(());
         };
-        let offers = self.offers.values().filter(|offer| offer.role == *role);
+        let offers = self.offers_of(seat).filter(|offer| offer.role == *role);
         let offered = sum(offers.map(|offer| &offer.resources)).0;
-        let known: BTreeSet<_> = self.present.values().map(|id| self.hosts[id]).collect();
+        let present = self.present.values().filter(|(_, of)| *of == seat);
+        let known: BTreeSet<_> = present.map(|(id, _)| self.hosts[id]).collect();
         let guests = known.iter().flat_map(|i| hosts[*i].live_guests_of(role));
         let wanted = guests.filter(|(key, _)| !self.removed.contains(&key.framework));
         let held = sum(wanted.map(|(_, task)| &task.resources)).0;

@@ -14,7 +14,7 @@ impl Ledger {
         framework: FrameworkId,
         tasks: &[SharedTask],
     ) -> Check {
-        let agent = self.present.get(&connection).copied();
+        let agent = self.present.get(&connection).map(|(agent, _)| *agent);
         for task in tasks {
             let key = TaskKey {
                 framework,
@@ -87,9 +87,8 @@ impl Ledger {
         };
         // A process that dies before it has written what it said says it again, under another id; with its
         // cell it may have lost even how the task ended.
-        let again = progress(state) == progress(before) && by != process;
-        let fits = progress(state) > progress(before)
-            || (again && (state == before || book.lost));
+        let again = by != process && (state == before || !before.is_terminal() || book.lost || !state.is_terminal());
+        let fits = progress(state) > progress(before) || again;
         must(fits, &[&key.task], || {
             format!("{key} was {before:?} for its scheduler, and is told to be {state:?} by a new update")
         })
