@@ -78,6 +78,21 @@ impl Cell {
         self.sandboxes.keys()
     }
 
+    /// What it has still to say, with when that was said first, and whether a run of an executor is meant.
+    fn owed(&self) -> impl Iterator<Item = (Time, bool, CellEvent)> {
+        self.sandboxes.iter().flat_map(|(key, sandbox)| {
+            let is_run = sandbox.task.run_of().is_some();
+            sandbox.owed.iter().map(move |(sequence, status)| {
+                let event = CellEvent::Update {
+                    key: key.clone(),
+                    sequence: *sequence,
+                    status: status.clone(),
+                };
+                (status.at, is_run, event)
+            })
+        })
+    }
+
     /// Guests that run, each with its task and since when.
     pub(super) fn live(&self) -> impl Iterator<Item = (&TaskKey, &SharedTask, Time)> {
         let live = self.sandboxes.iter();
@@ -265,16 +280,9 @@ impl Host {
             pid: cell.0,
             sandboxes: reports.collect(),
         };
-        let owed = process.sandboxes.iter().flat_map(|(key, sandbox)| {
-            sandbox
-                .owed
-                .iter()
-                .map(|(sequence, status)| CellEvent::Update {
-                    key: key.clone(),
-                    sequence: *sequence,
-                    status: status.clone(),
-                })
-        });
+        let mut owed: Vec<_> = process.owed().collect();
+        owed.sort_by_key(|(at, is_run, _)| (*at, *is_run));
+        let owed = owed.into_iter().map(|(.., event)| event);
         [hello]
             .into_iter()
             .chain(owed)

@@ -88,8 +88,8 @@ pub(crate) struct Ledger {
     present: BTreeMap<ConnectionId, (AgentId, usize)>,
     /// Which process of its host said an update first.
     said_by: BTreeMap<UpdateId, u32>,
-    /// What roles may have, once they have no more than that.
-    limits: BTreeMap<Role, (u64, bool)>,
+    /// What roles may have.
+    limits: BTreeMap<Role, u64>,
 }
 
 impl Ledger {
@@ -105,8 +105,11 @@ impl Ledger {
         self.removed.insert(framework);
     }
 
-    /// A role is not to get more CPU than this, in thousandths.
+    /// A role is not to get more CPU than this, in thousandths. If it has offers already, nothing is checked: they
+    /// are not taken back at once.
     pub(crate) fn limits(&mut self, role: Role, cpu_milli: u64) {
-        self.limits.insert(role, (cpu_milli, false));
+        if self.offers.is_empty() && self.tasks.is_empty() {
+            self.limits.insert(role, cpu_milli);
+        }
     }
 }

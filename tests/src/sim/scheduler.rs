@@ -439,10 +439,6 @@ impl SimScheduler {
         if status.state != TaskState::Unreachable {
             attempt.unreachable = 0;
         }
-        if status.update.is_none() && status.state == TaskState::Running && attempt.kill {
-            // A master that has just begun did not know of it when the kill came.
-            calls.push(kill(&status.task));
-        }
         attempt.agent = status.agent.or(attempt.agent);
         let (job, killed) = (attempt.job, attempt.kill);
         let is_preempted = status.reason == Some(TaskReason::Preempted);

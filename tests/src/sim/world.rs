@@ -190,7 +190,9 @@ impl World {
             config.oversubscription = self.options.lending.then(Oversubscription::default);
             let oscillator = self.any_oscillator();
             self.hosts.push(Host::new(config, oscillator));
-            let at = self.now + Duration::from_millis(self.rng.random_range(0..2000));
+            // Limits are to be set before anybody is offered anything.
+            let first = if self.options.limits { 20_000 } else { 0 };
+            let at = self.now + Duration::from_millis(first + self.rng.random_range(0..2000));
             self.queue.push(at, What::Host(i, HostEvent::Start));
         }
     }

@@ -7,7 +7,6 @@ use nesos_master_core::ConnectionId;
 use nesos_types::ids::{AgentId, OfferId, TaskKey};
 use nesos_types::offer::Offer;
 use nesos_types::resources::Resources;
-use nesos_types::role::Role;
 
 use super::{Check, Ledger, OpenOffer, must};
 use crate::sim::host::Host;
@@ -44,7 +43,7 @@ impl Ledger {
         let twice = self.offers.insert(id, open).is_some();
         must(!twice, &[&id], || format!("offer {id} was made twice"))?;
         self.check_fit(seat, offer.agent, hosts)?;
-        self.check_limit(seat, &offer.role, hosts)
+        self.check_limit(seat, offer, hosts)
     }
 
     fn offers_of(&self, seat: usize) -> impl Iterator<Item = &OpenOffer> {
@@ -84,23 +83,20 @@ impl Ledger {
     }
 
     /// A role with a limit is not offered more than that, with what its guests have where that is known.
-    fn check_limit(&mut self, seat: usize, role: &Role, hosts: &[Host]) -> Check {
-        let Some(&(limit, holds)) = self.limits.get(role) else {
+    fn check_limit(&self, seat: usize, offer: &Offer, hosts: &[Host]) -> Check {
+        // What is reserved is offered whatever the limit is, and so is what no limit is about.
+        let Some(&limit) = self.limits.get(&offer.role).filter(|_| offer.resources.cpu_milli > 0) else {
             return Ok(());
         };
+        let role = &offer.role;
         let offers = self.offers_of(seat).filter(|offer| offer.role == *role);
-        let offered = sum(offers.map(|offer| &offer.resources)).0;
+        let offered: u64 = offers.map(|offer| offer.resources.cpu_milli).sum();
         let present = self.present.values().filter(|(_, of)| *of == seat);
         let known: BTreeSet<_> = present.map(|(id, _)| self.hosts[id]).collect();
         let guests = known.iter().flat_map(|i| hosts[*i].live_guests_of(role));
         let wanted = guests.filter(|(key, _)| !self.removed.contains(&key.framework));
         let held = sum(wanted.map(|(_, task)| &task.resources)).0;
-        let fits = offered + held <= limit;
-        // What was offered before the limit was set is not taken back at once.
-        if fits {
-            self.limits.insert(role.clone(), (limit, true));
-        }
-        must(fits || !holds, &[role], || {
+        must(offered + held <= limit, &[role], || {
             format!(
                 "{role} may have {limit} thousandths of a core; its guests have {held}, and {offered} are offered"
             )
