@@ -171,8 +171,9 @@ impl World {
     // Cells.
 
     fn greet(&mut self, i: usize, cell: agent::CellId) {
+        self.hosts[i].connect_cell(cell);
         let events = self.hosts[i].greet(cell);
-        for event in self.sabotage_greeting(events) {
+        for event in events {
             self.tell_agent_after(i, host::CELL_HOP, event);
         }
     }
@@ -288,6 +289,7 @@ impl World {
         match event {
             HostEvent::Core { process, event } => {
                 if process == self.hosts[i].process {
+                    self.sabotage_cell_event(i, &event);
                     self.tell_agent(i, event);
                 }
             }
@@ -332,7 +334,9 @@ impl World {
                 let ended = self.hosts[i].guest_ends(cell, &key, Some(run), state, self.now);
                 for event in ended {
                     self.note_end(&event);
-                    self.tell_agent_after(i, host::CELL_HOP, event);
+                    if self.hosts[i].is_connected(cell) {
+                        self.tell_agent_after(i, host::CELL_HOP, event);
+                    }
                 }
             }
         }

@@ -67,6 +67,8 @@ struct Sandbox {
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     role: Option<Role>,
+    /// Which process of the agent has connected to it last.
+    heard_by: u32,
     sandboxes: BTreeMap<TaskKey, Sandbox>,
     /// Counts how often somebody wanted to know what its guests use; only the last one is told.
     pub(super) measuring: u64,
@@ -260,6 +262,19 @@ impl Host {
             ..Cell::default()
         };
         self.cells.insert(cell, process);
+    }
+
+    /// The agent's process connects to a cell: it hears of it from now on.
+    pub(crate) fn connect_cell(&mut self, cell: CellId) {
+        if let Some(process) = self.cells.get_mut(&cell) {
+            process.heard_by = self.process;
+        }
+    }
+
+    /// Whether the agent's process hears what a cell says.
+    pub(crate) fn is_connected(&self, cell: CellId) -> bool {
+        let process = self.cells.get(&cell);
+        process.is_some_and(|process| process.heard_by == self.process)
     }
 
     /// What a cell says first on a connection, followed by what is owed; or that it is not there.

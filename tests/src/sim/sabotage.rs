@@ -9,12 +9,13 @@ use std::time::Duration;
 use nesos_agent_core as agent;
 use nesos_agent_core::checkpoint::Change;
 use nesos_master_core as master;
-use nesos_master_core::snapshot::AgentStanding;
+use nesos_master_core::snapshot::{AgentStanding, AgentView};
 use nesos_master_core::{ConnectionId, Effect, Event, Record};
 use nesos_types::cell::CellEvent;
-use nesos_types::ids::TaskId;
+use nesos_types::ids::{AgentId, TaskId};
 use nesos_types::message::{AgentCommand, AgentEvent, SchedulerCall, SchedulerEvent};
-use nesos_types::task::{TaskState, TaskStatus};
+use nesos_types::task::{StatusSource, TaskState, TaskStatus};
+use nesos_types::time::Time;
 
 use super::host::HostEvent;
 use super::network::Peer;
@@ -29,7 +30,7 @@ pub enum Sabotage {
     RecordsForgotten,
     /// The store forgets what operators have decided about roles.
     RolesForgotten,
-    /// The store does not compare the lease at a commit, and whoever was refused goes on.
+    /// The store does not compare the lease at a commit.
     UnfencedCommits,
     /// A master does not ask its fence, and goes on when it was deposed.
     DeposedSpeaks,
@@ -37,7 +38,7 @@ pub enum Sabotage {
     DoubleRescind,
     /// A recovered master takes its agents for present and empty.
     OffersBeforeAgentsAreBack,
-    /// A master says of tasks on agents that it has lost that they are gone.
+    /// A recovered master says of tasks on agents that are not back that they are gone.
     GuessedReconciliation,
     /// A master's door acknowledges ends by itself, and passes none of them on.
     EndsSwallowed,
@@ -119,7 +120,7 @@ impl World {
     }
 
     pub(super) fn speaks_deposed(&self) -> bool {
-        self.has(Sabotage::DeposedSpeaks) || self.has(Sabotage::UnfencedCommits)
+        self.has(Sabotage::DeposedSpeaks)
     }
 
     pub(super) fn commits_unfenced(&self) -> bool {
@@ -154,6 +155,11 @@ impl World {
         if self.saboteur.plan.is_none() {
             return [Some(event), None];
         }
+        if let Event::SchedulerCalled(connection, SchedulerCall::Reconcile { tasks }) = &event
+            && self.has(Sabotage::GuessedReconciliation)
+        {
+            self.guess(s, *connection, tasks);
+        }
         let Event::AgentSaid(connection, said) = event else {
             return [Some(event), None];
         };
@@ -161,6 +167,26 @@ impl World {
             Some(said) => [Some(Event::AgentSaid(connection, said)), None],
             None => [None, None],
         }
+    }
+
+    /// Says of tasks on agents that are not back that they are gone.
+    fn guess(&mut self, s: usize, link: ConnectionId, tasks: &[(TaskId, Option<AgentId>)]) {
+        let Some(reign) = &self.seats[s].reign else {
+            return;
+        };
+        let agents = reign.core.snapshot().agents;
+        let is_away = |id: &AgentId| {
+            let away = |agent: &AgentView| agent.standing == AgentStanding::Recovered;
+            agents.iter().any(|agent| agent.id == *id && away(agent))
+        };
+        let away = tasks.iter().filter(|(_, agent)| agent.iter().any(is_away));
+        let guesses = away.map(|(task, _)| {
+            let (state, source) = (TaskState::Gone, StatusSource::Master);
+            let status = TaskStatus::new(task.clone(), state, source, Time::ZERO);
+            Effect::ToScheduler(link, SchedulerEvent::Update(status))
+        });
+        let mut guesses = guesses.collect();
+        self.perform_all(s, &mut guesses);
     }
 
     fn sabotage_update(
@@ -221,15 +247,6 @@ impl World {
                     effect => [Some(effect), None],
                 });
                 out.effects = twice.flatten().collect();
-            }
-            Some(Sabotage::GuessedReconciliation) => {
-                for effect in &mut out.effects {
-                    if let Effect::ToScheduler(_, SchedulerEvent::Update(status)) = effect
-                        && status.state == TaskState::Unreachable
-                    {
-                        status.state = TaskState::Gone;
-                    }
-                }
             }
             _ => {}
         }
@@ -310,20 +327,24 @@ impl World {
         }
     }
 
-    /// What a cell says first.
-    pub(super) fn sabotage_greeting(&mut self, mut events: Vec<agent::Event>) -> Vec<agent::Event> {
-        if self.has(Sabotage::RepetitionsNumberedAnew) {
-            for event in &mut events {
-                if let agent::Event::CellEvent {
-                    event: CellEvent::Update { sequence, .. },
-                    ..
-                } = event
-                {
-                    *sequence += 1000;
-                }
+    /// What an agent's core hears of a cell.
+    pub(super) fn sabotage_cell_event(&mut self, i: usize, event: &agent::Event) {
+        if self.has(Sabotage::RepetitionsNumberedAnew)
+            && let agent::Event::CellEvent {
+                event: CellEvent::Update { sequence: 1, .. },
+                ..
+            } = event
+        {
+            let mut again = event.clone();
+            if let agent::Event::CellEvent {
+                event: CellEvent::Update { sequence, .. },
+                ..
+            } = &mut again
+            {
+                *sequence += 1000;
             }
+            self.tell_agent_after(i, Duration::from_millis(500), again);
         }
-        events
     }
 
     /// An agent's disk begins to write.
