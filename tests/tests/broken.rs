@@ -144,7 +144,11 @@ fn updates_in_the_wrong_order() {
 
 #[test]
 fn the_same_without_a_saboteur_is_well() {
-    for sabotage in [Sabotage::EffectsBeforeCommit, Sabotage::DeposedSpeaks, Sabotage::RolesForgotten] {
+    for sabotage in [
+        Sabotage::EffectsBeforeCommit,
+        Sabotage::DeposedSpeaks,
+        Sabotage::RolesForgotten,
+    ] {
         let mut options = options(1, sabotage);
         options.sabotage = None;
         let outcome = try_run(&options);

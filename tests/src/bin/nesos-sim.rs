@@ -71,7 +71,12 @@ fn pair(text: &str) -> Result<(usize, usize), String> {
 fn saboteur(text: &str) -> Result<Sabotage, String> {
     let named = |one: &Sabotage| format!("{one:?}") == text;
     let found = Sabotage::ALL.into_iter().find(named);
-    found.ok_or_else(|| format!("there is no saboteur {text:?}; there are {:?}", Sabotage::ALL))
+    found.ok_or_else(|| {
+        format!(
+            "there is no saboteur {text:?}; there are {:?}",
+            Sabotage::ALL
+        )
+    })
 }
 
 impl Arguments {

@@ -11,8 +11,8 @@ use nesos_types::message::SchedulerCall;
 use nesos_types::role::Role;
 
 use super::host::Host;
-use super::pauses::Process;
 use super::ledger::{Check, Complaint};
+use super::pauses::Process;
 use super::scheduler::SimScheduler;
 use super::world::World;
 
@@ -171,13 +171,20 @@ impl World {
         for (s, seat) in self.seats.iter().enumerate() {
             let (up, leads) = (seat.up, seat.reign.is_some());
             let paused = self.is_paused(Process::Seat(s));
-            let _ = write!(text, "\nmaster {s}: up: {up}, leads: {leads}, paused: {paused}");
+            let _ = write!(
+                text,
+                "\nmaster {s}: up: {up}, leads: {leads}, paused: {paused}"
+            );
         }
         if let Some(master) = self.leading_core() {
             for agent in master.snapshot().agents {
                 if agent.tasks > 0 || agent.standing != AgentStanding::Active {
                     let (standing, tasks) = (agent.standing, agent.tasks);
-                    let _ = write!(text, "\nmaster: {} is {standing:?}, tasks: {tasks}", agent.id);
+                    let _ = write!(
+                        text,
+                        "\nmaster: {} is {standing:?}, tasks: {tasks}",
+                        agent.id
+                    );
                 }
             }
         }

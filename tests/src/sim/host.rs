@@ -472,9 +472,7 @@ impl Host {
     ) -> impl Iterator<Item = (&TaskKey, &SharedTask)> {
         let cells = self.cells.values();
         let cells = cells.filter(move |cell| cell.role.as_ref() == Some(role));
-        cells
-            .flat_map(Cell::live)
-            .map(|(key, task, _)| (key, task))
+        cells.flat_map(Cell::live).map(|(key, task, _)| (key, task))
     }
 
     /// Answers that a bundle is there.

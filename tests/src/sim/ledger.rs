@@ -79,6 +79,9 @@ pub(crate) struct Ledger {
     /// Nothing is kept where nobody checks.
     pub(crate) kept: bool,
     offers: BTreeMap<OfferId, OpenOffer>,
+    /// The same by agent and by connection.
+    offers_on: BTreeMap<AgentId, BTreeSet<OfferId>>,
+    offers_over: BTreeMap<ConnectionId, BTreeSet<OfferId>>,
     tasks: BTreeMap<TaskKey, Book>,
     /// Frameworks that were torn down: nobody wants to hear of their tasks.
     removed: BTreeSet<FrameworkId>,

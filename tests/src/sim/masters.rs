@@ -104,7 +104,13 @@ impl World {
     }
 
     /// The store hears a question about the lease.
-    pub(super) fn on_lease_asked(&mut self, s: usize, process: u32, asked: Option<u64>, sent: Time) {
+    pub(super) fn on_lease_asked(
+        &mut self,
+        s: usize,
+        process: u32,
+        asked: Option<u64>,
+        sent: Time,
+    ) {
         if self.now < self.store.fails_until && self.rng.random_bool(0.5) {
             return;
         }
@@ -251,7 +257,9 @@ impl World {
         if holds && arrives {
             let own = self.store.holds(term, self.now);
             let words = vec![format!("master {s} ")];
-            self.must(own, words, || format!("master {s} commits without the lease"));
+            self.must(own, words, || {
+                format!("master {s} commits without the lease")
+            });
             let records = self.sabotage_records(records);
             self.store.put(records);
         }
@@ -304,9 +312,11 @@ impl World {
         }
         let term = self.seats[s].reign.as_ref().map(|reign| reign.term);
         let leads = term.is_some_and(|term| self.store.holds(term, self.now));
-        self.must(leads || effects.is_empty(), vec![format!("master {s} ")], || {
-            format!("master {s} speaks, and its lease has run out")
-        });
+        self.must(
+            leads || effects.is_empty(),
+            vec![format!("master {s} ")],
+            || format!("master {s} speaks, and its lease has run out"),
+        );
         for effect in effects.drain(..) {
             self.perform_of_master(s, effect);
         }
@@ -375,7 +385,13 @@ impl World {
         }
     }
 
-    fn check_to_agent(&mut self, connection: ConnectionId, s: usize, i: usize, command: &AgentCommand) {
+    fn check_to_agent(
+        &mut self,
+        connection: ConnectionId,
+        s: usize,
+        i: usize,
+        command: &AgentCommand,
+    ) {
         if !self.ledger.kept {
             return;
         }

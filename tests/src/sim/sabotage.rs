@@ -111,7 +111,11 @@ impl Saboteur {
 
 /// Whether a task is among those that a saboteur of some tasks has chosen.
 fn is_chosen(task: &TaskId) -> bool {
-    task.as_str().bytes().map(u32::from).sum::<u32>().is_multiple_of(3)
+    task.as_str()
+        .bytes()
+        .map(u32::from)
+        .sum::<u32>()
+        .is_multiple_of(3)
 }
 
 impl World {
@@ -321,7 +325,12 @@ impl World {
     }
 
     /// An agent's link says something again, whatever became of it.
-    pub(super) fn say_again(&mut self, i: usize, update: nesos_types::ids::UpdateId, said: AgentEvent) {
+    pub(super) fn say_again(
+        &mut self,
+        i: usize,
+        update: nesos_types::ids::UpdateId,
+        said: AgentEvent,
+    ) {
         if self.hosts[i].heard_acknowledged(update) {
             self.say(i, said);
         }

@@ -72,7 +72,11 @@ impl World {
 
     fn scheduler_hears(&mut self, i: usize, event: SchedulerEvent) -> Vec<SchedulerCall> {
         let mut calls = Vec::new();
-        for event in self.sabotage_scheduler_event(event, &mut calls).into_iter().flatten() {
+        for event in self
+            .sabotage_scheduler_event(event, &mut calls)
+            .into_iter()
+            .flatten()
+        {
             if let SchedulerEvent::Update(status) = &event
                 && let Some(framework) = self.schedulers[i].id().filter(|_| self.ledger.kept)
             {

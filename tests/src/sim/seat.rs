@@ -60,7 +60,10 @@ impl Seat {
 
     /// When its core wants to be woken, in true time, if it can be.
     pub(crate) fn due(&self) -> Option<Time> {
-        let reign = self.reign.as_ref().filter(|reign| reign.waiting.is_none())?;
+        let reign = self
+            .reign
+            .as_ref()
+            .filter(|reign| reign.waiting.is_none())?;
         Some(self.clock.when(reign.core.next_deadline()?))
     }
 

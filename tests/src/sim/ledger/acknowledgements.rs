@@ -26,7 +26,9 @@ impl Ledger {
             return Ok(());
         };
         must(book.acknowledged.contains(&update), &[&key.task], || {
-            format!("an agent hears {update} of {key} acknowledged, and its scheduler did not do it")
+            format!(
+                "an agent hears {update} of {key} acknowledged, and its scheduler did not do it"
+            )
         })
     }
 
@@ -45,7 +47,9 @@ impl Ledger {
             _ => self.is_settled(key),
         };
         must(holds, &[&key.task], || {
-            format!("a cell may forget what it said of {key} up to {sequence}, and that is not durable")
+            format!(
+                "a cell may forget what it said of {key} up to {sequence}, and that is not durable"
+            )
         })
     }
 

@@ -41,13 +41,11 @@ impl Ledger {
             resources: offer.resources.clone(),
         };
         let twice = self.offers.insert(id, open).is_some();
+        self.offers_on.entry(offer.agent).or_default().insert(id);
+        self.offers_over.entry(connection).or_default().insert(id);
         must(!twice, &[&id], || format!("offer {id} was made twice"))?;
         self.check_fit(seat, offer.agent, hosts)?;
         self.check_limit(seat, offer, hosts)
-    }
-
-    fn offers_of(&self, seat: usize) -> impl Iterator<Item = &OpenOffer> {
-        self.offers.values().filter(move |offer| offer.seat == seat)
     }
 
     /// Nothing of an agent is given twice: offers and guests together are no more than there is.
@@ -62,7 +60,9 @@ impl Ledger {
             // It died, or gave up, before it knew that it had this name: nothing reaches it under that.
             return Ok(());
         }
-        let offered = self.offers_of(seat).filter(|offer| offer.agent == agent);
+        let offered = self.offers_on.get(&agent).into_iter().flatten();
+        let offered = offered.map(|id| &self.offers[id]);
+        let offered = offered.filter(|offer| offer.seat == seat);
         let offered = sum(offered.map(|offer| &offer.resources));
         let live = host.live_guests();
         let wanted = live.filter(|(key, _)| !self.removed.contains(&key.framework));
@@ -85,11 +85,16 @@ impl Ledger {
     /// A role with a limit is not offered more than that, with what its guests have where that is known.
     fn check_limit(&self, seat: usize, offer: &Offer, hosts: &[Host]) -> Check {
         // What is reserved is offered whatever the limit is, and so is what no limit is about.
-        let Some(&limit) = self.limits.get(&offer.role).filter(|_| offer.resources.cpu_milli > 0) else {
+        let Some(&limit) = self
+            .limits
+            .get(&offer.role)
+            .filter(|_| offer.resources.cpu_milli > 0)
+        else {
             return Ok(());
         };
         let role = &offer.role;
-        let offers = self.offers_of(seat).filter(|offer| offer.role == *role);
+        let offers = self.offers.values();
+        let offers = offers.filter(|offer| offer.seat == seat && offer.role == *role);
         let offered: u64 = offers.map(|offer| offer.resources.cpu_milli).sum();
         let present = self.present.values().filter(|(_, of)| *of == seat);
         let known: BTreeSet<_> = present.map(|(id, _)| self.hosts[id]).collect();
@@ -105,7 +110,7 @@ impl Ledger {
 
     /// A master takes an offer back.
     pub(crate) fn rescinds(&mut self, connection: ConnectionId, id: OfferId) -> Check {
-        let open = self.offers.remove(&id);
+        let open = self.forget_offer(id);
         let own = open.is_some_and(|open| open.connection == connection);
         must(own, &[&id], || {
             format!("offer {id} was taken back and is not open")
@@ -115,15 +120,28 @@ impl Ledger {
     /// A master takes an answer in.
     pub(crate) fn answered(&mut self, offers: &[OfferId]) {
         for id in offers {
-            self.offers.remove(id);
+            self.forget_offer(*id);
         }
+    }
+
+    fn forget_offer(&mut self, id: OfferId) -> Option<OpenOffer> {
+        let open = self.offers.remove(&id)?;
+        if let Some(on) = self.offers_on.get_mut(&open.agent) {
+            on.remove(&id);
+        }
+        if let Some(over) = self.offers_over.get_mut(&open.connection) {
+            over.remove(&id);
+        }
+        Some(open)
     }
 
     /// Nobody will hear of the offers on a connection any more.
     pub(crate) fn closed(&mut self, connection: ConnectionId) {
         if self.kept {
-            self.offers
-                .retain(|_, offer| offer.connection != connection);
+            let over = self.offers_over.remove(&connection).unwrap_or_default();
+            for id in over {
+                self.forget_offer(id);
+            }
             self.present.remove(&connection);
         }
     }

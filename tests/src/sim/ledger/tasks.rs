@@ -87,10 +87,13 @@ impl Ledger {
         };
         // A process that dies before it has written what it said says it again, under another id; with its
         // cell it may have lost even how the task ended.
-        let again = by != process && (state == before || !before.is_terminal() || book.lost || !state.is_terminal());
+        let again = by != process
+            && (state == before || !before.is_terminal() || book.lost || !state.is_terminal());
         let fits = progress(state) > progress(before) || again;
         must(fits, &[&key.task], || {
-            format!("{key} was {before:?} for its scheduler, and is told to be {state:?} by a new update")
+            format!(
+                "{key} was {before:?} for its scheduler, and is told to be {state:?} by a new update"
+            )
         })
     }
 
@@ -111,9 +114,15 @@ impl Ledger {
         let Some(truth) = book.truth.filter(|_| told) else {
             return Ok(());
         };
-        must(state == truth || state == TaskState::Killed, &[&key.task], || {
-            format!("{key} was {truth:?} for its cell, and its scheduler is told that it is {state:?}")
-        })
+        must(
+            state == truth || state == TaskState::Killed,
+            &[&key.task],
+            || {
+                format!(
+                    "{key} was {truth:?} for its cell, and its scheduler is told that it is {state:?}"
+                )
+            },
+        )
     }
 }
 
