@@ -1,118 +1,52 @@
-//! The simulator: one real master core, thousands of real agent cores, and stand-ins for everything
-//! around them (schedulers, cells, disks, the network), in one thread on a virtual clock.
+//! The simulator: real master cores, one or three, thousands of real agent cores, and stand-ins for everything
+//! around them (schedulers, cells, disks, clocks, the network, the masters' store), in one thread on a virtual
+//! clock.
 //!
 //! Everything random comes from one seed: how long messages and tasks take, which connection breaks
-//! and when, which process dies. A run therefore repeats itself exactly, and a failure prints the seed
-//! that replays it:
+//! and when, which process dies or stands still. A run therefore repeats itself exactly, and one that fails
+//! says what was wrong, what led to it, and with which command it can be seen again:
 //!
 //! ```text
-//! NESOS_SIM_SEED=42 cargo test -p nesos-tests --test simulation
+//! cargo run -p nesos-tests --bin nesos-sim -- --first 42 --seeds 1 --masters 3
 //! ```
 //!
-//! While it runs, the books of the master are checked after each event and the whole state of all
-//! cores from time to time. At the end every job must be done, and nothing may be left behind.
+//! While it runs, books are kept of what really happens (`ledger`) and compared after each event with what cores
+//! say and do; the cores' own books are checked as well. At the end every job must be done, nothing may be left
+//! behind, and everything is offered again. That the checker can fail is shown by saboteurs (`sabotage`).
 
 use std::time::Duration;
 
-use nesos_master_core::MasterConfig;
+use rand::TryRngCore;
+use rand::rngs::OsRng;
 
+mod agents;
 mod checks;
+mod chores;
+mod clock;
+mod failure;
 mod faults;
 mod host;
+mod ledger;
 mod lending;
+mod masters;
 mod network;
+mod options;
+mod pauses;
 mod queue;
 mod reserving;
+mod sabotage;
 mod scheduler;
+mod schedulers;
+mod seat;
+mod store;
+mod strike;
+mod trace;
 mod world;
 
+pub use failure::{Failure, try_run};
 pub use faults::Faults;
-use world::World;
-
-/// What to simulate.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where everything random comes from.
-    pub seed: u64,
-    /// How many agents.
-    pub agents: usize,
-    /// How many frameworks, each in a role of its own or shared with others.
-    pub frameworks: usize,
-    /// How many jobs each framework has. A job is done when a task for it has finished.
-    pub jobs: usize,
-    /// The longest that a task takes.
-    pub task_time: Duration,
-    /// What goes wrong.
-    pub faults: Faults,
-    /// The master's constants.
-    pub config: MasterConfig,
-    /// Of how many of a thousand offers a scheduler sets something apart, or gives it back.
-    pub reserving_per_mille: u32,
-    /// How many of a thousand offers a scheduler fills with tasks of an executor.
-    pub executors_per_mille: u32,
-    /// Whether agents lend what tasks do not use, and schedulers take it.
-    pub lending: bool,
-    /// After how many events the whole state of all cores is checked; zero for "at the end only".
-    pub check_every: u64,
-    /// When, on the virtual clock, everything must be done.
-    pub give_up_after: Duration,
-}
-
-impl Options {
-    /// A cluster of this size in which nothing goes wrong.
-    #[must_use]
-    pub fn new(seed: u64, agents: usize, frameworks: usize, jobs: usize) -> Self {
-        Self {
-            seed,
-            agents,
-            frameworks,
-            jobs,
-            task_time: Duration::from_secs(20),
-            faults: Faults::none(),
-            config: MasterConfig::default(),
-            reserving_per_mille: 0,
-            executors_per_mille: 0,
-            lending: false,
-            check_every: 0,
-            give_up_after: Duration::from_secs(24 * 3600),
-        }
-    }
-
-    /// The same with faults.
-    #[must_use]
-    pub fn with_faults(mut self, faults: Faults) -> Self {
-        self.faults = faults;
-        self
-    }
-
-    /// The same with schedulers that reserve, make volumes and give back, at so many of a thousand offers.
-    #[must_use]
-    pub fn reserving(mut self, per_mille: u32) -> Self {
-        self.reserving_per_mille = per_mille;
-        self
-    }
-
-    /// The same with schedulers that fill so many of a thousand offers with tasks of an executor.
-    #[must_use]
-    pub fn executing(mut self, per_mille: u32) -> Self {
-        self.executors_per_mille = per_mille;
-        self
-    }
-
-    /// The same with agents that lend what their tasks do not use, and schedulers that take it.
-    #[must_use]
-    pub fn lending(mut self) -> Self {
-        self.lending = true;
-        self
-    }
-
-    /// The same with the whole state checked every so many events.
-    #[must_use]
-    pub fn checked_every(mut self, events: u64) -> Self {
-        self.check_every = events;
-        self
-    }
-}
+pub use options::Options;
+pub use sabotage::Sabotage;
 
 /// What a simulation came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +69,8 @@ pub struct Outcome {
     pub preempted: usize,
     /// How often each kind of fault struck.
     pub faults: u64,
+    /// How often a master began to lead.
+    pub recoveries: u64,
     /// A digest of all that happened: equal for equal seeds.
     pub digest: u64,
 }
@@ -142,14 +78,10 @@ pub struct Outcome {
 /// Runs a simulation until every job is done and everything is quiet.
 ///
 /// # Panics
-/// If anything is not as it must be; the seed is printed then.
+/// If anything is not as it must be. The message says what, what led to it, and how to see it again.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
-    let _replay = Replay { seed: options.seed };
-    let mut world = World::new(options);
-    world.run();
-    world.check_end();
-    world.outcome()
+    try_run(options).unwrap_or_else(|failure| panic!("{}", failure.explained()))
 }
 
 /// What a simulation cost: for the benchmark.
@@ -162,20 +94,32 @@ pub struct Measured {
 }
 
 /// Runs a simulation and measures it.
-#[must_use]
-pub fn measure(options: &Options) -> Measured {
+///
+/// # Errors
+/// The first thing that was not as it must be.
+pub fn measure(options: &Options) -> Result<Measured, Box<Failure>> {
     let began = cpu_time();
-    let outcome = run(options);
-    Measured {
+    let outcome = try_run(options)?;
+    Ok(Measured {
         outcome,
         cpu_time: cpu_time().saturating_sub(began),
-    }
+    })
 }
 
 /// The CPU time of this thread so far.
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+/// A seed that nobody has tried, for all one knows.
+///
+/// # Panics
+/// If the system has no random numbers.
+#[must_use]
+pub fn fresh_seed() -> u64 {
+    let random = OsRng.try_next_u32();
+    u64::from(random.expect("the system has random numbers"))
 }
 
 /// The seed to begin with: that of `NESOS_SIM_SEED`, else the given one.
@@ -187,21 +131,5 @@ pub fn seed_or(default: u64) -> u64 {
     match std::env::var("NESOS_SIM_SEED") {
         Ok(text) => text.parse().expect("NESOS_SIM_SEED is a number"),
         Err(_) => default,
-    }
-}
-
-/// Says how to replay a run that panics.
-struct Replay {
-    seed: u64,
-}
-
-impl Drop for Replay {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!(
-                "the simulation failed; NESOS_SIM_SEED={} replays it",
-                self.seed
-            );
-        }
     }
 }

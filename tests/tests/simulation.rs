@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nesos_tests::sim::{Faults, Options, run, seed_or};
+use nesos_tests::sim::{Faults, Options, fresh_seed, run, seed_or};
 
 #[test]
 fn thousands_of_agents_without_faults() {
@@ -34,6 +34,60 @@ fn small_clusters_through_dense_faults() {
         let faults = Faults::all(every, Duration::from_secs(120));
         let options = Options::new(seed, 6, 4, 60).with_faults(faults);
         let outcome = run(&options.checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+    }
+}
+
+#[test]
+fn three_masters_through_dense_faults() {
+    let first = seed_or(1700);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 40,
+    };
+    let mut recoveries = 0;
+    for seed in seeds {
+        let faults = Faults::all(Duration::from_millis(700), Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.led_by(3).checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+        recoveries += outcome.recoveries;
+    }
+    assert!(recoveries > 40, "{recoveries}");
+}
+
+#[test]
+fn a_thousand_agents_and_three_masters_through_all_faults() {
+    let faults = Faults::all(Duration::from_millis(300), Duration::from_secs(200));
+    let options = Options::new(seed_or(4), 1000, 10, 300).with_faults(faults);
+    let outcome = run(&options.led_by(3).checked_every(5000));
+    assert_eq!(outcome.jobs_done, 3000);
+}
+
+#[test]
+fn limits_hold_through_dense_faults() {
+    let first = seed_or(2100);
+    let seeds = match std::env::var_os("NESOS_SIM_SEED") {
+        Some(_) => first..first + 1,
+        None => first..first + 20,
+    };
+    for seed in seeds {
+        let faults = Faults::all(Duration::from_millis(700), Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.reserving(100).limited().checked_every(7));
+        assert_eq!(outcome.jobs_done, 240);
+    }
+}
+
+/// Each run of the tests tries something that no run has tried before.
+#[test]
+fn a_fresh_seed() {
+    let seed = fresh_seed();
+    for masters in [1, 3] {
+        println!("seed {seed}, masters {masters}");
+        let faults = Faults::all(Duration::from_millis(700), Duration::from_secs(120));
+        let options = Options::new(seed, 6, 4, 60).with_faults(faults);
+        let outcome = run(&options.led_by(masters).checked_every(7));
         assert_eq!(outcome.jobs_done, 240);
     }
 }

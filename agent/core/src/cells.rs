@@ -265,6 +265,9 @@ impl Agent {
         for handle in missing {
             self.on_missing(now, handle, out);
         }
+        for handle in self.tasks.select(|task| task.cell == Some(id)) {
+            self.tasks[handle].in_doubt = false;
+        }
         self.end_orphans(now, Stage::Launched, out);
     }
 
@@ -469,6 +472,12 @@ impl Agent {
                     message,
                     out,
                 );
+            } else if self.tasks[handle].in_doubt {
+                let message = format!(
+                    "the cell died, and it is not known whether the task had begun: {message}"
+                );
+                let reason = TaskReason::CellTerminated;
+                self.lose(now, handle, TaskState::Gone, reason, message, out);
             } else {
                 self.place_again(handle, out);
             }

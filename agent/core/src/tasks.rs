@@ -74,6 +74,9 @@ pub(crate) struct Task {
     /// The newest of the cell's statuses that was taken, that is durable, that was acknowledged.
     pub(crate) cell_sequence: u64,
     pub(crate) safe_sequence: u64,
+    /// The checkpoint says that its cell was not told to launch it, and the cell has not confirmed that yet: it
+    /// may have been told after that was written.
+    pub(crate) in_doubt: bool,
     /// Whether the task changed since the last checkpoint was taken.
     pub(crate) dirty: bool,
     /// Whether the task is in a checkpoint.
@@ -101,6 +104,7 @@ impl Task {
             repeat_at: None,
             ready_by: None,
             was_used: false,
+            in_doubt: false,
             samples: None,
             throttle: None,
             cell_sequence: 0,
@@ -131,6 +135,7 @@ impl Task {
         task.cell_sequence = record.cell_sequence;
         task.safe_sequence = record.cell_sequence;
         task.was_used = task.latest == TaskState::Running;
+        task.in_doubt = stage == Stage::Waiting;
         task.recorded = true;
         task
     }

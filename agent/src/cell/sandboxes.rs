@@ -15,6 +15,7 @@ use nesos_types::cell::{CellCommand, CellEvent, CpuSample, SandboxLaunch};
 use nesos_types::ids::TaskKey;
 use nesos_types::role::Role;
 use nesos_types::task::{SharedTask, StatusSource, Stdio, TaskReason, TaskState, TaskStatus};
+use nesos_types::time::Time;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::task::AbortOnDropHandle;
@@ -412,13 +413,21 @@ impl<L: Launcher> Sandboxes<L> {
     }
 
     /// What is said first on each connection. Statuses written meanwhile are said again behind it.
+    ///
+    /// What was said before comes in the order in which it was said, and what a run of an executor ended with
+    /// after what its tasks did: an agent that heard of the run first would take them for ended by it.
     fn opening(&self) -> Vec<CellEvent> {
         let mut sandboxes = Vec::with_capacity(self.table.len());
         let mut repeated = Vec::new();
         for entry in &self.table {
-            sandboxes.push(entry.ledger.report(entry.key()));
-            repeated.extend(entry.ledger.repeat(entry.key()));
+            let report = entry.ledger.report(entry.key());
+            let is_run = report.task.run_of().is_some();
+            let again = entry.ledger.repeat(entry.key());
+            repeated.extend(again.map(|event| (said_at(&event), is_run, event)));
+            sandboxes.push(report);
         }
+        repeated.sort_by_key(|(at, is_run, _)| (*at, *is_run));
+        let repeated = repeated.into_iter().map(|(.., event)| event);
         let pid = std::process::id();
         let hello = CellEvent::Hello { pid, sandboxes };
         let said = std::iter::once(hello).chain(repeated);
@@ -524,5 +533,13 @@ impl<G: Guest> Entry<G> {
         } else {
             Seat::NotAttached
         }
+    }
+}
+
+/// When a repeated status was said first.
+fn said_at(event: &CellEvent) -> Time {
+    match event {
+        CellEvent::Update { status, .. } => status.at,
+        _ => Time::ZERO,
     }
 }

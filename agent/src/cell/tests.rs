@@ -281,6 +281,27 @@ async fn statuses_are_repeated_on_each_connection_until_acknowledged() {
 }
 
 #[tokio::test]
+async fn statuses_are_repeated_in_the_order_in_which_they_were_said() {
+    let (stage, cell) = cell();
+    let mut first = cell.connect();
+    for (i, name) in ["a", "b", "c", "d", "e", "f"].into_iter().enumerate() {
+        cell.on_command(launch(name, Stdio::Retained));
+        stage.run(i);
+    }
+    for i in [3, 0, 5, 1, 4, 2] {
+        std::thread::sleep(Duration::from_millis(1));
+        stage.exit(i);
+    }
+    let said = heard(&mut first);
+    let ends = |lines: &[String]| {
+        let lines = lines.iter().filter(|line| line.contains(" 2 finished"));
+        lines.cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(ends(&said).len(), 6);
+    assert_eq!(ends(&heard(&mut cell.connect())), ends(&said));
+}
+
+#[tokio::test]
 async fn what_happens_while_nobody_listens_is_told_later() {
     let (stage, cell) = cell();
     let session = cell.connect();

@@ -302,6 +302,7 @@ impl Master {
             updated_at: self.now,
         });
         let framework = &mut self.frameworks[acceptance.framework];
+        framework.absent_kills.remove(&task.id);
         framework.tasks.insert(task.id.clone(), slot);
         framework.bundles.note(task.bundle);
         let framework_id = framework.id;

@@ -38,8 +38,9 @@ pub(crate) struct Framework {
     pub(crate) tasks: BTreeMap<TaskId, TaskSlot>,
     /// Tasks on agents that were lost from sight.
     pub(crate) unreachable: BTreeMap<TaskId, Unreachable>,
-    /// Kills of executors' runs on agents that were lost from sight.
-    pub(crate) lost_runs: BTreeMap<TaskId, Kill>,
+    /// Kills of what the master does not have and an agent may bring: executors' runs on agents that were lost
+    /// from sight, and tasks on agents that have still to come back after a restart of the master.
+    pub(crate) absent_kills: BTreeMap<TaskId, Kill>,
     /// Ended tasks, oldest first.
     pub(crate) completed: VecDeque<TaskView>,
     pub(crate) offers: BTreeSet<OfferSlot>,
@@ -58,10 +59,18 @@ impl Framework {
             clients: BTreeMap::new(),
             tasks: BTreeMap::new(),
             unreachable: BTreeMap::new(),
-            lost_runs: BTreeMap::new(),
+            absent_kills: BTreeMap::new(),
             completed: VecDeque::new(),
             offers: BTreeSet::new(),
             bundles: RecentBundles::default(),
+        }
+    }
+
+    /// Remembers a kill of what is not here, unless there are too many.
+    pub(crate) fn kill_absent(&mut self, id: TaskId, kill: Kill, most: usize) {
+        let earlier = self.absent_kills.get(&id).copied();
+        if earlier.is_some() || self.absent_kills.len() < most {
+            self.absent_kills.insert(id, kill.after(earlier));
         }
     }
 

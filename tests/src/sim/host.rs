@@ -1,7 +1,7 @@
 //! An agent's host: the real core of an agent, and stand-ins for its disk, its bundle cache and its
 //! cells with their sandboxes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,11 +9,14 @@ use nesos_agent_core::checkpoint::{Change, Checkpoint, Record, RecordKey, Recove
 use nesos_agent_core::{Agent, AgentConfig, BundleKey, CellId, Decisions, Event};
 use nesos_master_core::ConnectionId;
 use nesos_types::cell::{CellEvent, SandboxLaunch, SandboxReport};
-use nesos_types::ids::{TaskId, TaskKey};
+use nesos_types::ids::{TaskId, TaskKey, UpdateId};
+use nesos_types::role::Role;
 use nesos_types::task::{
     SharedTask, StatusSource, TaskReason, TaskState, TaskStatus, end_in_executor,
 };
 use nesos_types::time::Time;
+
+use super::clock::{Clock, Oscillator};
 
 /// What happens on a host by itself. Numbers tell what it was meant for: a process that is gone by
 /// then is not hit.
@@ -63,12 +66,35 @@ struct Sandbox {
 /// A cell's process.
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
+    role: Option<Role>,
+    /// Which process of the agent has connected to it last.
+    heard_by: u32,
     sandboxes: BTreeMap<TaskKey, Sandbox>,
     /// Counts how often somebody wanted to know what its guests use; only the last one is told.
     pub(super) measuring: u64,
 }
 
 impl Cell {
+    /// Tasks that it has something of: a guest, or something to say.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &TaskKey> {
+        self.sandboxes.keys()
+    }
+
+    /// What it has still to say, with when that was said first, and whether a run of an executor is meant.
+    fn owed(&self) -> impl Iterator<Item = (Time, bool, CellEvent)> {
+        self.sandboxes.iter().flat_map(|(key, sandbox)| {
+            let is_run = sandbox.task.run_of().is_some();
+            sandbox.owed.iter().map(move |(sequence, status)| {
+                let event = CellEvent::Update {
+                    key: key.clone(),
+                    sequence: *sequence,
+                    status: status.clone(),
+                };
+                (status.at, is_run, event)
+            })
+        })
+    }
+
     /// Guests that run, each with its task and since when.
     pub(super) fn live(&self) -> impl Iterator<Item = (&TaskKey, &SharedTask, Time)> {
         let live = self.sandboxes.iter();
@@ -93,12 +119,21 @@ pub(crate) struct Host {
     pub(crate) writing: Option<Checkpoint>,
     pub(crate) cells: BTreeMap<CellId, Cell>,
     runs: u64,
+    pub(crate) oscillator: Oscillator,
+    pub(crate) clock: Clock,
+    /// Until when its disk is slow.
+    pub(crate) disk_slow_until: Time,
+    /// At which master's seat it tries next.
+    pub(crate) seat: usize,
+    /// Acknowledgements that the agent's core has heard: since the last checkpoint was taken, in the one that
+    /// is being written, and durable ones.
+    heard: [BTreeSet<UpdateId>; 3],
     /// The directories of its persistent volumes.
     pub(crate) volumes: Vec<std::path::PathBuf>,
 }
 
 impl Host {
-    pub(crate) fn new(config: AgentConfig) -> Self {
+    pub(crate) fn new(config: AgentConfig, oscillator: Oscillator) -> Self {
         Self {
             config,
             agent: None,
@@ -109,6 +144,11 @@ impl Host {
             writing: None,
             cells: BTreeMap::new(),
             runs: 0,
+            oscillator,
+            clock: oscillator.start(Time::ZERO),
+            disk_slow_until: Time::ZERO,
+            seat: 0,
+            heard: Default::default(),
             volumes: Vec::new(),
         }
     }
@@ -129,21 +169,46 @@ impl Host {
         }
         self.process += 1;
         self.wake_at = Time::MAX;
-        self.agent = Some(Agent::recover(self.config.clone(), seed, now, state));
+        self.clock = self.oscillator.start(now);
+        let own = self.clock.at(now);
+        self.agent = Some(Agent::recover(self.config.clone(), seed, own, state));
     }
 
-    /// The agent's process dies; what was on its way to the disk is lost.
-    pub(crate) fn crash(&mut self) {
+    /// The agent's process dies. A group of changes that was on its way to the disk is there as a whole or
+    /// not at all, and nobody was told.
+    pub(crate) fn crash(&mut self, group_is_there: bool) {
         self.agent = None;
-        self.writing = None;
         self.process += 1;
+        let writing = self.writing.take();
+        let acknowledged = std::mem::take(&mut self.heard[1]);
+        if let Some(checkpoint) = writing.filter(|_| group_is_there) {
+            self.put(checkpoint.changes);
+            self.heard[2].extend(acknowledged);
+        }
+        self.heard[0].clear();
     }
 
     /// The agent's core takes an event.
     pub(crate) fn handle(&mut self, now: Time, event: Event, out: &mut Decisions) {
+        let own = self.clock.at(now);
         if let Some(agent) = &mut self.agent {
-            agent.handle(now, event, out);
+            agent.handle(own, event, out);
         }
+    }
+
+    /// The agent's core hears an acknowledgement.
+    pub(crate) fn hear_acknowledgement(&mut self, update: UpdateId) {
+        self.heard[0].insert(update);
+    }
+
+    /// Whether the agent's core has heard it, in this process or before it was durable.
+    pub(crate) fn heard_acknowledged(&self, update: UpdateId) -> bool {
+        self.heard.iter().any(|heard| heard.contains(&update))
+    }
+
+    /// What the disk has under a key.
+    pub(crate) fn on_disk(&self, key: &RecordKey) -> Option<&Record> {
+        self.disk.get(key)
     }
 
     /// Something to write, if the disk is not busy.
@@ -152,13 +217,34 @@ impl Host {
             return false;
         }
         self.writing = self.agent.as_mut().and_then(Agent::take_checkpoint);
+        if self.writing.is_some() {
+            let heard = std::mem::take(&mut self.heard[0]);
+            self.heard[1].extend(heard);
+        }
         self.writing.is_some()
     }
 
     /// The disk has it. Answers what the core is to hear.
     pub(crate) fn written(&mut self) -> Option<Event> {
         let checkpoint = self.writing.take()?;
-        for change in checkpoint.changes {
+        let acknowledged = std::mem::take(&mut self.heard[1]);
+        self.heard[2].extend(acknowledged);
+        self.put(checkpoint.changes);
+        let sequence = checkpoint.sequence;
+        Some(Event::Committed { sequence })
+    }
+
+    /// Tasks that the group which is being written forgets.
+    pub(crate) fn forgetting(&self) -> impl Iterator<Item = &TaskKey> {
+        let changes = self.writing.iter().flat_map(|group| &group.changes);
+        changes.filter_map(|change| match change {
+            Change::Delete(RecordKey::Task(key)) => Some(key),
+            _ => None,
+        })
+    }
+
+    fn put(&mut self, changes: Vec<Change>) {
+        for change in changes {
             match change {
                 Change::Put(record) => {
                     self.disk.insert(record.key(), record);
@@ -168,12 +254,27 @@ impl Host {
                 }
             }
         }
-        let sequence = checkpoint.sequence;
-        Some(Event::Committed { sequence })
     }
 
-    pub(crate) fn cell_up(&mut self, cell: CellId) {
-        self.cells.insert(cell, Cell::default());
+    pub(crate) fn cell_up(&mut self, cell: CellId, role: Role) {
+        let process = Cell {
+            role: Some(role),
+            ..Cell::default()
+        };
+        self.cells.insert(cell, process);
+    }
+
+    /// The agent's process connects to a cell: it hears of it from now on.
+    pub(crate) fn connect_cell(&mut self, cell: CellId) {
+        if let Some(process) = self.cells.get_mut(&cell) {
+            process.heard_by = self.process;
+        }
+    }
+
+    /// Whether the agent's process hears what a cell says.
+    pub(crate) fn is_connected(&self, cell: CellId) -> bool {
+        let process = self.cells.get(&cell);
+        process.is_some_and(|process| process.heard_by == self.process)
     }
 
     /// What a cell says first on a connection, followed by what is owed; or that it is not there.
@@ -194,16 +295,9 @@ impl Host {
             pid: cell.0,
             sandboxes: reports.collect(),
         };
-        let owed = process.sandboxes.iter().flat_map(|(key, sandbox)| {
-            sandbox
-                .owed
-                .iter()
-                .map(|(sequence, status)| CellEvent::Update {
-                    key: key.clone(),
-                    sequence: *sequence,
-                    status: status.clone(),
-                })
-        });
+        let mut owed: Vec<_> = process.owed().collect();
+        owed.sort_by_key(|(at, is_run, _)| (*at, *is_run));
+        let owed = owed.into_iter().map(|(.., event)| event);
         [hello]
             .into_iter()
             .chain(owed)
@@ -365,12 +459,20 @@ impl Host {
             .is_none_or(|process| process.sandboxes.is_empty())
     }
 
-    /// How many guests run on this host.
-    pub(crate) fn guests(&self) -> usize {
-        let sandboxes = self.cells.values().flat_map(|cell| cell.sandboxes.values());
-        sandboxes
-            .filter(|sandbox| !sandbox.state.is_terminal())
-            .count()
+    /// Guests that run on this host.
+    pub(crate) fn live_guests(&self) -> impl Iterator<Item = (&TaskKey, &SharedTask)> {
+        let live = self.cells.values().flat_map(Cell::live);
+        live.map(|(key, task, _)| (key, task))
+    }
+
+    /// Those of them that run in a role.
+    pub(crate) fn live_guests_of(
+        &self,
+        role: &Role,
+    ) -> impl Iterator<Item = (&TaskKey, &SharedTask)> {
+        let cells = self.cells.values();
+        let cells = cells.filter(move |cell| cell.role.as_ref() == Some(role));
+        cells.flat_map(Cell::live).map(|(key, task, _)| (key, task))
     }
 
     /// Answers that a bundle is there.

@@ -27,14 +27,17 @@ pub(crate) enum End {
 #[derive(Debug)]
 struct Connection {
     peer: Peer,
+    /// Which master's.
+    seat: usize,
     /// Whether the end still believes in the connection.
     master_open: bool,
     peer_open: bool,
     /// When the last message to that end arrives: the next cannot overtake it.
     to_master: Time,
     to_peer: Time,
-    /// Everything sent is lost, and nobody is told.
-    silent: bool,
+    /// Everything sent to that end is lost from now on, and nobody is told.
+    deaf_master: bool,
+    deaf_peer: bool,
 }
 
 /// All connections.
@@ -62,16 +65,18 @@ impl Network {
         rng.random_range(least..most)
     }
 
-    pub(crate) fn connect(&mut self, peer: Peer, now: Time) -> ConnectionId {
+    pub(crate) fn connect(&mut self, peer: Peer, seat: usize, now: Time) -> ConnectionId {
         self.next += 1;
         let id = ConnectionId(self.next);
         let connection = Connection {
             peer,
+            seat,
             master_open: true,
             peer_open: true,
             to_master: now,
             to_peer: now,
-            silent: false,
+            deaf_master: false,
+            deaf_peer: false,
         };
         self.connections.insert(id, connection);
         id
@@ -86,11 +91,14 @@ impl Network {
         rng: &mut ChaCha8Rng,
     ) -> Option<Time> {
         let delay = self.delay(rng);
-        let connection = self.connections.get_mut(&id).filter(|open| !open.silent)?;
-        let last = match to {
-            End::Master => &mut connection.to_master,
-            End::Peer => &mut connection.to_peer,
+        let connection = self.connections.get_mut(&id)?;
+        let (last, deaf) = match to {
+            End::Master => (&mut connection.to_master, connection.deaf_master),
+            End::Peer => (&mut connection.to_peer, connection.deaf_peer),
         };
+        if deaf {
+            return None;
+        }
         *last = (*last).max(now + delay);
         Some(*last)
     }
@@ -119,15 +127,24 @@ impl Network {
         }
     }
 
-    /// Loses from now on whatever is sent on a connection.
-    pub(crate) fn silence(&mut self, id: ConnectionId) {
+    /// Loses from now on whatever is sent on a connection to these ends.
+    pub(crate) fn silence(&mut self, id: ConnectionId, ends: &[End]) {
         if let Some(connection) = self.connections.get_mut(&id) {
-            connection.silent = true;
+            connection.deaf_master |= ends.contains(&End::Master);
+            connection.deaf_peer |= ends.contains(&End::Peer);
         }
     }
 
-    /// Every connection.
-    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
-        self.connections.keys().copied().collect()
+    /// Who is, or was, at the two ends of a connection that one of them believes in.
+    pub(crate) fn ends(&self, id: ConnectionId) -> Option<(usize, Peer)> {
+        let connection = self.connections.get(&id)?;
+        Some((connection.seat, connection.peer))
+    }
+
+    /// Every connection to a master's seat.
+    pub(crate) fn of_seat(&self, seat: usize) -> Vec<ConnectionId> {
+        let all = self.connections.iter();
+        let own = all.filter(|(_, connection)| connection.seat == seat);
+        own.map(|(id, _)| *id).collect()
     }
 }

@@ -28,6 +28,12 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 /// How many times a task may be said to be unreachable before it is launched anew elsewhere.
 const MAX_UNREACHABLE: u32 = 15;
 
+/// After how much silence it gives its connection up.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// What the ids of tasks begin with that never end by themselves.
+const ENDLESS: &str = "endless-";
+
 /// How long to wait before connecting again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(700);
 
@@ -68,9 +74,16 @@ pub(crate) struct SimScheduler {
     /// Attempts that are not over.
     open: BTreeSet<TaskId>,
     pub(crate) jobs_done: usize,
+    /// At which master's seat it tries next.
+    pub(crate) seat: usize,
+    /// When it last heard something on its connection.
+    heard_at: Time,
+    /// Attempts of frameworks that it does not remember.
+    forgotten: usize,
     /// When to connect, or to reconcile.
     pub(crate) wake_at: Time,
     kills_per_mille: u32,
+    endless_per_mille: u32,
     keeper: Keeper,
     /// How many of a thousand jobs are done in an executor, if there is room for it.
     executors_per_mille: u32,
@@ -98,8 +111,12 @@ impl SimScheduler {
             attempts: BTreeMap::new(),
             open: BTreeSet::new(),
             jobs_done: 0,
+            seat: 0,
+            heard_at: now,
+            forgotten: 0,
             wake_at: now,
             kills_per_mille: 0,
+            endless_per_mille: 0,
             keeper: Keeper::default(),
             executors_per_mille: 0,
             executed: 0,
@@ -132,12 +149,42 @@ impl SimScheduler {
         self
     }
 
+    /// So many of a thousand jobs are done when their task was killed: it never ends by itself.
+    pub(crate) fn killing(mut self, endless_per_mille: u32) -> Self {
+        self.endless_per_mille = endless_per_mille;
+        self
+    }
+
+    /// Tasks that it waits for.
+    pub(crate) fn open_tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.open.iter()
+    }
+
+    pub(crate) fn id(&self) -> Option<FrameworkId> {
+        self.id
+    }
+
+    /// Forgets that it was ever there, but for the jobs that are done. Answers what it was.
+    pub(crate) fn forget(&mut self) -> Option<FrameworkId> {
+        self.forgotten += self.attempts.len();
+        self.attempts.clear();
+        self.open.clear();
+        let jobs = self.jobs.iter().enumerate();
+        self.queue = jobs.filter(|(_, job)| !job.done).map(|(i, _)| i).collect();
+        self.id.take()
+    }
+
+    /// Whether its master has been silent for so long that it is to be given up.
+    pub(crate) fn has_heard_nothing(&self, now: Time) -> bool {
+        now.since(self.heard_at) >= SILENCE
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.jobs_done == self.jobs.len() && self.open.is_empty()
     }
 
     pub(crate) fn attempts(&self) -> usize {
-        self.attempts.len()
+        self.attempts.len() + self.forgotten
     }
 
     /// For a person who wonders why it is not done.
@@ -158,6 +205,7 @@ impl SimScheduler {
     /// The connection stands.
     pub(crate) fn connected(&mut self, link: ConnectionId, now: Time) -> SchedulerCall {
         self.link = Some(link);
+        self.heard_at = now;
         self.wake_at = now + RECONCILE_EVERY;
         self.suppressed = self.queue.is_empty();
         let roles = self.info.roles.clone();
@@ -180,7 +228,28 @@ impl SimScheduler {
         self.wake_at = now + RECONCILE_EVERY;
         let mut calls = vec![SchedulerCall::Heartbeat];
         calls.extend(self.reconcile());
+        calls.extend(self.end_endless());
         calls
+    }
+
+    /// Tasks that never end by themselves have run for long enough.
+    fn end_endless(&mut self) -> Vec<SchedulerCall> {
+        let mut calls = Vec::new();
+        for task in self.open.iter().filter(|_| self.subscribed) {
+            let attempt = self.attempts.get_mut(task).expect("it is open");
+            let runs = attempt.state == TaskState::Running && is_endless(task);
+            if runs && !attempt.kill {
+                attempt.kill = true;
+                calls.push(kill(task));
+            }
+        }
+        calls
+    }
+
+    /// Kills that may have been lost with the last connection.
+    fn kill_again(&self) -> Vec<SchedulerCall> {
+        let killed = self.open.iter().filter(|task| self.attempts[*task].kill);
+        killed.map(kill).collect()
     }
 
     fn reconcile(&self) -> Option<SchedulerCall> {
@@ -194,14 +263,18 @@ impl SimScheduler {
     pub(crate) fn hear(
         &mut self,
         event: SchedulerEvent,
+        now: Time,
         rng: &mut ChaCha8Rng,
     ) -> Vec<SchedulerCall> {
+        self.heard_at = now;
         match event {
             SchedulerEvent::Subscribed { framework, .. } => {
                 assert!(self.id.is_none_or(|id| id == framework));
                 self.id = Some(framework);
                 self.subscribed = true;
-                self.reconcile().into_iter().collect()
+                let mut calls = self.kill_again();
+                calls.extend(self.reconcile());
+                calls
             }
             SchedulerEvent::Offers(offers) => self.use_offers(offers, rng),
             SchedulerEvent::Update(status) => self.note(status),
@@ -250,8 +323,7 @@ impl SimScheduler {
             });
             if let Some(task) = regretted {
                 self.attempts.get_mut(&task).expect("just made").kill = true;
-                let grace = Some(Duration::from_secs(1));
-                calls.push(SchedulerCall::Kill { task, grace });
+                calls.push(kill(&task));
             }
         }
         if self.queue.is_empty() && !self.suppressed {
@@ -323,7 +395,9 @@ impl SimScheduler {
 
     fn attempt(&mut self, job: usize, agent: AgentId, resources: Resources) -> TaskInfo {
         self.jobs[job].attempts += 1;
-        let id = format!("job-{job}-{}", self.jobs[job].attempts);
+        let endless = job * 7919 % 1000 < self.endless_per_mille as usize;
+        let kind = if endless { ENDLESS } else { "job-" };
+        let id = format!("{kind}{job}-{}", self.jobs[job].attempts);
         let id: TaskId = id.parse().expect("a task id");
         let attempt = Attempt {
             job,
@@ -406,6 +480,18 @@ impl SimScheduler {
         } else {
             self.queue.push_back(job);
         }
+    }
+}
+
+/// Whether a task never ends by itself.
+pub(crate) fn is_endless(task: &TaskId) -> bool {
+    task.as_str().starts_with(ENDLESS)
+}
+
+fn kill(task: &TaskId) -> SchedulerCall {
+    SchedulerCall::Kill {
+        task: task.clone(),
+        grace: Some(Duration::from_secs(1)),
     }
 }
 

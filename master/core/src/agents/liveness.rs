@@ -136,10 +136,8 @@ impl Master {
             // Whoever has tasks in it hears of those. If its agent comes back it brings the run.
             let (id, framework) = (task.info.id.clone(), task.framework);
             if let Some(kill) = task.kill.filter(|_| fate == Fate::Unreachable) {
-                let lost = &mut self.frameworks[framework].lost_runs;
-                if lost.len() < self.config.max_completed_tasks {
-                    lost.insert(id, kill);
-                }
+                let most = self.config.max_completed_tasks;
+                self.frameworks[framework].kill_absent(id, kill, most);
             }
             self.advance(slot, TaskState::Gone, None, out);
             self.retire(slot);

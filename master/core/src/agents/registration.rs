@@ -325,7 +325,7 @@ impl Master {
             kill: away
                 .as_ref()
                 .and_then(|away| away.kill)
-                .or_else(|| self.frameworks[framework].lost_runs.remove(id)),
+                .or_else(|| self.frameworks[framework].absent_kills.remove(id)),
             since: away.map_or(self.now, |away| away.view.since),
             updated_at: self.now,
         });

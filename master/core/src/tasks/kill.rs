@@ -26,7 +26,7 @@ impl Kill {
     }
 
     /// A later kill can shorten the grace of an earlier one, never lengthen it, and leaves its reason.
-    fn after(self, earlier: Option<Self>) -> Self {
+    pub(crate) fn after(self, earlier: Option<Self>) -> Self {
         let Some(earlier) = earlier else { return self };
         let grace = match (earlier.grace, self.grace) {
             (Some(earlier), Some(later)) => Some(earlier.min(later)),
@@ -37,7 +37,8 @@ impl Kill {
 }
 
 impl Master {
-    /// A scheduler wants a task ended. If the task is not here the answer is that of a reconciliation.
+    /// A scheduler wants a task ended. If the task is not here the answer is that of a reconciliation, and as
+    /// long as an agent may bring it the kill is remembered.
     pub(crate) fn on_kill(
         &mut self,
         framework: FrameworkSlot,
@@ -48,6 +49,12 @@ impl Master {
         if let Some(&slot) = self.frameworks[framework].tasks.get(task) {
             self.kill(slot, Kill::requested(grace), out);
             return;
+        }
+        let known = self.frameworks[framework].unreachable.contains_key(task);
+        if !known && self.recovered > 0 {
+            let most = self.config.max_completed_tasks;
+            let kill = Kill::requested(grace);
+            self.frameworks[framework].kill_absent(task.clone(), kill, most);
         }
         let away = self.frameworks[framework].unreachable.get_mut(task);
         let agent = away.map(|unreachable| {

@@ -54,6 +54,25 @@ fn frameworks_come_back_before_the_agents() {
 }
 
 #[test]
+fn a_kill_that_comes_before_the_task_is_back_is_remembered() {
+    let mut script = restarted();
+    script.subscribe_as(4, Some(script.frameworks[0]), a());
+    script.kill(4, "t1");
+    script.expect(&expect![[r#"
+        4< Subscribed fw1
+    "#]]);
+    let tasks = vec![script.brought("t1", res(3, 3072), TaskState::Running)];
+    let (agent, host) = (script.agents[0], info("host", res(4, 4096)));
+    script.register_as(3, Some(agent), host, tasks);
+    script.expect(&expect![[r#"
+        3< Registered ag1
+        seen: t1 is running
+        3< Kill t1 grace None
+        4< Offers of2 of ag1 for * <1 CPU, 1 GiB>
+    "#]]);
+}
+
+#[test]
 fn agents_that_do_not_come_back_are_unreachable() {
     let mut script = restarted();
     script.subscribe_as(4, Some(script.frameworks[0]), a());
