@@ -29,7 +29,7 @@ pub(crate) struct Master {
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     /// Where the registry is kept: redb, in the state directory; or, for several masters of which one leads,
-    /// etcd://HOST:PORT[,HOST:PORT…][/PREFIX] [default: redb]
+    /// `etcd://HOST:PORT[,HOST:PORT…][/PREFIX]` [default: redb]
     #[arg(long, value_name = "STORE")]
     store: Option<StoreAddress>,
     /// Where others reach this master, if not at the address it listens on
