@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["api", "runtime"],
     &["master", "agent", "sdk-framework", "sdk-guest/harness"],
     &["cli", "tests"],
-    &["tests/bench"],
+    &["tests/bench", "tests/chaos"],
 ];
 
 /// Crates that are plain, deterministic Rust: no I/O, no clock, no runtime.

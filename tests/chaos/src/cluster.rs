@@ -25,12 +25,22 @@ const DISK: &str = "size=512m";
 /// How long something may take on a machine that others use, too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A master.
+#[derive(Debug)]
+pub(crate) struct MasterPlace {
+    pub(crate) process: Process,
+    /// Before it, where there are several: whoever looks for it, or is sent to it, comes through here.
+    pub(crate) link: Option<Proxy>,
+    /// Between it and the etcd, where there is one.
+    pub(crate) store_link: Option<Proxy>,
+}
+
 /// An agent.
 #[derive(Debug)]
 pub(crate) struct AgentPlace {
     pub(crate) process: Process,
-    /// Between it and the master.
-    pub(crate) link: Proxy,
+    /// Between it and the master, if there is one only.
+    pub(crate) link: Option<Proxy>,
     state: PathBuf,
     /// Whether its state is on a file system of its own, which can be filled.
     pub(crate) own_disk: bool,
@@ -41,36 +51,57 @@ pub(crate) struct AgentPlace {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) load: Process,
-    /// Between the load and the master.
-    pub(crate) load_link: Proxy,
+    /// Between the load and the master, if there is one only.
+    pub(crate) load_link: Option<Proxy>,
     pub(crate) agents: Vec<AgentPlace>,
-    pub(crate) master: Process,
+    pub(crate) masters: Vec<MasterPlace>,
+    /// Where several masters keep what must not be lost.
+    pub(crate) etcd: Option<Process>,
+    /// Of all masters, with commas between them.
     master_url: String,
     pub(crate) directory: PathBuf,
-    /// Before the state directory of the master, if it can be filled.
+    /// What shows processes another time of day.
     pub(crate) faketime: Option<PathBuf>,
 }
 
 impl World {
     pub(crate) async fn start(run: &Run, directory: &Path) -> Result<Self> {
-        let ports = ports::free(1 + run.agents)?;
-        let mut master = master(directory, ports[0])?;
-        master.start()?;
-        let master_url = format!("http://127.0.0.1:{}", ports[0]);
+        let ports = ports::free(run.masters + run.agents + 2)?;
+        let (ports, store_ports) = ports.split_at(run.masters + run.agents);
+        let (master_ports, agent_ports) = ports.split_at(run.masters);
+        let several = run.masters > 1;
+        let mut etcd = several.then(|| etcd(directory, store_ports));
+        etcd.as_mut().map(Process::start).transpose()?;
+        let mut masters = Vec::new();
+        for (number, port) in master_ports.iter().enumerate() {
+            let mut place = match several {
+                true => one_of_several(directory, number, *port, store_ports[0]).await?,
+                false => the_only_one(directory, *port)?,
+            };
+            place.process.start()?;
+            masters.push(place);
+        }
+        let links = masters.iter().filter_map(|master| master.link.as_ref());
+        let master_url = match several {
+            true => links.map(Proxy::url).collect::<Vec<_>>().join(","),
+            false => format!("http://127.0.0.1:{}", master_ports[0]),
+        };
         connect(&master_url).await?;
         let mut agents = Vec::new();
-        for (number, port) in ports[1..].iter().enumerate() {
-            let link = Proxy::before(ports[0]).await?;
-            let mut agent = agent(directory, number, *port, link, run.volumes)?;
+        for (number, port) in agent_ports.iter().enumerate() {
+            let link = link_to(several, master_ports[0]).await?;
+            let url = link.as_ref().map_or(master_url.clone(), Proxy::url);
+            let mut agent = agent(directory, number, *port, &url, run.volumes)?;
+            agent.link = link;
             agent.process.start()?;
             agents.push(agent);
         }
-        let load_link = Proxy::before(ports[0]).await?;
         let mut world = Self {
             load: Process::new("load", PathBuf::new(), Vec::new(), PathBuf::new()),
-            load_link,
+            load_link: link_to(several, master_ports[0]).await?,
             agents,
-            master,
+            masters,
+            etcd,
             master_url,
             directory: directory.to_owned(),
             faketime: faketime(),
@@ -100,7 +131,9 @@ impl World {
         let args = [
             "load".to_owned(),
             "--master".to_owned(),
-            self.load_link.url(),
+            self.load_link
+                .as_ref()
+                .map_or(self.master_url.clone(), Proxy::url),
             "--journal".to_owned(),
             path(self.journal()),
             "--bundle".to_owned(),
@@ -249,21 +282,81 @@ fn faketime() -> Option<PathBuf> {
     places.map(library).into_iter().find(|path| path.exists())
 }
 
-fn master(directory: &Path, port: u16) -> Result<Process> {
+/// A link of somebody's own to the only master.
+async fn link_to(several: bool, port: u16) -> Result<Option<Proxy>> {
+    match several {
+        true => Ok(None),
+        false => Proxy::before(port).await.map(Some),
+    }
+}
+
+/// One member, which is enough to be killed and cut off.
+fn etcd(directory: &Path, ports: &[u16]) -> Process {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let [client, peer] = [url(ports[0]), url(ports[1])];
+    let data = directory.join("etcd").display().to_string();
+    let args = [
+        "--data-dir",
+        &data,
+        "--name",
+        "chaos",
+        "--log-level",
+        "error",
+        "--listen-client-urls",
+        &client,
+        "--advertise-client-urls",
+        &client,
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+        "--initial-cluster",
+        &format!("chaos={peer}"),
+    ];
+    let args = args.map(str::to_owned).into();
+    Process::new("etcd", "etcd".into(), args, directory.join("etcd.log"))
+}
+
+const LIVENESS: &str = "[liveness]\nping_interval_ms = 500\nping_misses = 5\nagent_reregister_timeout_ms = 5000\n\
+                        heartbeat_interval_ms = 500\n";
+
+fn the_only_one(directory: &Path, port: u16) -> Result<MasterPlace> {
     let state = directory.join("master");
+    let text = format!("listen = \"127.0.0.1:{port}\"\nstate_directory = {state:?}\n{LIVENESS}");
+    Ok(MasterPlace {
+        process: process("master", "master", directory, &text)?,
+        link: None,
+        store_link: None,
+    })
+}
+
+/// They share a state directory, in which there are only bundles.
+async fn one_of_several(
+    directory: &Path,
+    number: usize,
+    port: u16,
+    etcd: u16,
+) -> Result<MasterPlace> {
+    let link = Proxy::before(port).await?;
+    let store_link = Proxy::before(etcd).await?;
+    let store = store_link.url().replace("http://", "etcd://");
+    let (state, url) = (directory.join("master"), link.url());
     let text = format!(
-        "listen = \"127.0.0.1:{port}\"\nstate_directory = {state:?}\n\
-         [liveness]\nping_interval_ms = 500\nping_misses = 5\nagent_reregister_timeout_ms = 5000\n\
-         heartbeat_interval_ms = 500\n"
+        "listen = \"127.0.0.1:{port}\"\nstate_directory = {state:?}\nadvertise = \"{url}\"\n\
+         store = \"{store}\"\nlease_ms = 2000\n{LIVENESS}"
     );
-    process("master", directory, &text)
+    Ok(MasterPlace {
+        process: process("master", &format!("master-{number}"), directory, &text)?,
+        link: Some(link),
+        store_link: Some(store_link),
+    })
 }
 
 fn agent(
     directory: &Path,
     number: usize,
     port: u16,
-    link: Proxy,
+    master: &str,
     volumes: usize,
 ) -> Result<AgentPlace> {
     let name = format!("agent-{number}");
@@ -272,7 +365,6 @@ fn agent(
     let mount = ["-t", "tmpfs", "-o", DISK, "tmpfs"];
     let mounted = Command::new("mount").args(mount).arg(&state).output();
     let own_disk = mounted.is_ok_and(|output| output.status.success());
-    let master = link.url();
     let compiled = directory.join("compiled");
     let text = format!(
         "listen = \"127.0.0.1:{port}\"\nstate_directory = {state:?}\nmaster = \"{master}\"\n\
@@ -281,19 +373,15 @@ fn agent(
          [bundles]\ncompiled_directory = {compiled:?}\n"
     );
     Ok(AgentPlace {
-        process: process_named("agent", &name, directory, &text)?,
-        link,
+        process: process("agent", &name, directory, &text)?,
+        link: None,
         state,
         own_disk,
         volumes: (0..volumes).map(|one| format!("v{number}-{one}")).collect(),
     })
 }
 
-fn process(command: &str, directory: &Path, config: &str) -> Result<Process> {
-    process_named(command, command, directory, config)
-}
-
-fn process_named(command: &str, name: &str, directory: &Path, config: &str) -> Result<Process> {
+fn process(command: &str, name: &str, directory: &Path, config: &str) -> Result<Process> {
     let file = directory.join(format!("{name}.toml"));
     fs::write(&file, config)?;
     let args = [command, "--config", &file.display().to_string()].map(str::to_owned);

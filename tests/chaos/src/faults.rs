@@ -15,12 +15,15 @@ use crate::proxy::Mode;
 /// Something to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
-    Master,
+    Master(usize),
     Agent(usize),
     Cells(usize),
     Load,
     AgentLink(usize),
     LoadLink,
+    MasterLink(usize),
+    StoreLink(usize),
+    Etcd,
     Disk(usize),
 }
 
@@ -55,7 +58,10 @@ pub(crate) struct Fault {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Master => f.write_str("the master"),
+            Self::Master(number) => write!(f, "master {number}"),
+            Self::MasterLink(number) => write!(f, "the link before master {number}"),
+            Self::StoreLink(number) => write!(f, "the link of master {number} to its store"),
+            Self::Etcd => f.write_str("the etcd"),
             Self::Agent(number) => write!(f, "agent {number}"),
             Self::Cells(number) => write!(f, "the cells of agent {number}"),
             Self::Load => f.write_str("the scheduler"),
@@ -84,7 +90,10 @@ impl Target {
     /// What it is, whichever it is.
     pub(crate) fn noun(self) -> &'static str {
         match self {
-            Self::Master => "master",
+            Self::Master(_) => "master",
+            Self::MasterLink(_) => "link before a master",
+            Self::StoreLink(_) => "link of a master to its store",
+            Self::Etcd => "etcd",
             Self::Agent(_) => "agent",
             Self::Cells(_) => "cell",
             Self::Load => "scheduler",
@@ -97,11 +106,11 @@ impl Target {
     fn kinds(self, world: &World) -> Vec<Kind> {
         let skew = world.faketime.as_ref().map(|_| Kind::Skew);
         match self {
-            Self::Master | Self::Agent(_) => {
+            Self::Master(_) | Self::Agent(_) => {
                 [Kind::Kill, Kind::Pause].into_iter().chain(skew).collect()
             }
-            Self::Cells(_) | Self::Load => vec![Kind::Kill, Kind::Pause],
-            Self::AgentLink(_) | Self::LoadLink => {
+            Self::Cells(_) | Self::Load | Self::Etcd => vec![Kind::Kill, Kind::Pause],
+            Self::AgentLink(_) | Self::LoadLink | Self::MasterLink(_) | Self::StoreLink(_) => {
                 vec![Kind::Cut, Kind::Silence, Kind::HalfSilence]
             }
             Self::Disk(number) if world.agents[number].own_disk => vec![Kind::Full],
@@ -120,21 +129,33 @@ impl Target {
 
 /// Draws a fault of something that is whole.
 pub(crate) fn draw(world: &World, random: &mut impl Rng, broken: &[Target]) -> Option<Fault> {
+    let several = world.masters.len() > 1;
     let per_agent = (0..world.agents.len()).flat_map(|number| {
         [
-            Target::Agent(number),
-            Target::Cells(number),
-            Target::AgentLink(number),
-            Target::Disk(number),
+            Some(Target::Agent(number)),
+            Some(Target::Cells(number)),
+            Some(Target::Disk(number)),
+            (!several).then_some(Target::AgentLink(number)),
         ]
     });
-    let targets = [
-        Target::Master,
-        Target::Master,
-        Target::Load,
-        Target::LoadLink,
+    let per_master = (0..world.masters.len()).flat_map(|number| {
+        [
+            Some(Target::Master(number)),
+            several.then_some(Target::MasterLink(number)),
+            several.then_some(Target::StoreLink(number)),
+        ]
+    });
+    let others = [
+        Some(Target::Load),
+        (!several).then_some(Target::Master(0)),
+        (!several).then_some(Target::LoadLink),
+        several.then_some(Target::Etcd),
     ];
-    let whole = targets.into_iter().chain(per_agent);
+    let whole = others
+        .into_iter()
+        .chain(per_agent)
+        .chain(per_master)
+        .flatten();
     let whole = whole.filter(|target| !broken.contains(&target.place()));
     let choices: Vec<(Target, Kind)> = whole
         .flat_map(|target| {
@@ -196,7 +217,8 @@ impl Fault {
 
     fn process<'a>(&self, world: &'a mut World) -> Result<&'a mut Process> {
         match self.target {
-            Target::Master => Ok(&mut world.master),
+            Target::Master(number) => Ok(&mut world.masters[number].process),
+            Target::Etcd => world.etcd.as_mut().context("there is no etcd"),
             Target::Agent(number) => Ok(&mut world.agents[number].process),
             Target::Load => Ok(&mut world.load),
             other => anyhow::bail!("{other} is no process"),
@@ -207,15 +229,19 @@ impl Fault {
         let link = match self.target {
             Target::AgentLink(number) => &world.agents[number].link,
             Target::LoadLink => &world.load_link,
+            Target::MasterLink(number) => &world.masters[number].link,
+            Target::StoreLink(number) => &world.masters[number].store_link,
             other => anyhow::bail!("{other} is no link"),
         };
-        link.set(match self.kind {
-            _ if open => Mode::Open,
-            Kind::Cut => Mode::Cut,
-            Kind::Silence => Mode::Silent,
-            _ if self.lasts.as_millis().is_multiple_of(2) => Mode::ClientsUnheard,
-            _ => Mode::ServersUnheard,
-        });
+        link.as_ref()
+            .context("there is no such link")?
+            .set(match self.kind {
+                _ if open => Mode::Open,
+                Kind::Cut => Mode::Cut,
+                Kind::Silence => Mode::Silent,
+                _ if self.lasts.as_millis().is_multiple_of(2) => Mode::ClientsUnheard,
+                _ => Mode::ServersUnheard,
+            });
         Ok(())
     }
 }

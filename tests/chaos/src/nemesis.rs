@@ -30,6 +30,9 @@ pub(crate) struct Run {
     /// For how long things are broken
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// One master on redb, or several on one etcd, which has to be installed
+    #[arg(long, default_value_t = 1)]
+    pub(crate) masters: usize,
     #[arg(long, default_value_t = 3)]
     pub(crate) agents: usize,
     /// Volumes on each agent; a task has one for itself
@@ -48,8 +51,8 @@ impl Run {
     pub(crate) async fn execute(self) -> Result<bool> {
         let seed = self.seed.map_or_else(fresh_seed, Ok)?;
         say(format_args!(
-            "seed {seed}; again: nesos-chaos run --seed {seed} --seconds {}",
-            self.seconds
+            "seed {seed}; again: nesos-chaos run --seed {seed} --seconds {} --masters {}",
+            self.seconds, self.masters
         ));
         let (directory, _own) = match &self.directory {
             Some(directory) => {
@@ -137,11 +140,13 @@ fn mend(
 /// Nobody may end by himself.
 fn watch(world: &mut World, broken: &[(Instant, Fault)]) -> Result<()> {
     let is_broken = |target: Target| broken.iter().any(|(_, fault)| fault.target == target);
-    let master = (Target::Master, &mut world.master);
     let load = (Target::Load, &mut world.load);
+    let etcd = world.etcd.iter_mut().map(|process| (Target::Etcd, process));
+    let masters = world.masters.iter_mut().enumerate();
+    let masters = masters.map(|(number, one)| (Target::Master(number), &mut one.process));
     let agents = world.agents.iter_mut().enumerate();
     let agents = agents.map(|(number, agent)| (Target::Agent(number), &mut agent.process));
-    for (target, process) in [master, load].into_iter().chain(agents) {
+    for (target, process) in [load].into_iter().chain(etcd).chain(masters).chain(agents) {
         ensure!(
             is_broken(target) || !process.has_ended(),
             "{target} has ended by itself; it said last:\n{}",

@@ -63,8 +63,9 @@ impl NamedTest {
         let function = format!("fn {}(", self.name);
         text.match_indices(&function).any(|(at, _)| {
             let before = text[..at].trim_end().trim_end_matches("async").trim_end();
-            let attribute = before.lines().last().unwrap_or_default().trim();
-            attribute.starts_with("#[") && attribute.contains("test")
+            let attributes = before.lines().rev().map(str::trim);
+            let mut attributes = attributes.take_while(|line| line.starts_with("#["));
+            attributes.any(|attribute| attribute.contains("test"))
         })
     }
 }
