@@ -66,6 +66,11 @@ fn signals_kill_the_task_and_leave_nothing_behind() {
                 .spawn()
                 .expect("nesos starts"),
         );
+        // Until then a signal may be ignored, as whoever started the tests has it.
+        let comm = format!("/proc/{}/comm", child.0.id());
+        while std::fs::read_to_string(&comm).is_ok_and(|comm| comm != "nesos\n") {
+            std::thread::yield_now();
+        }
         signal(child.0.id(), name);
         let status = exit_status(child.0.wait().expect("ends"));
         assert!(status == 137 || status > 128, "{name}: {status}");
