@@ -19,7 +19,7 @@ use crate::v1;
 use crate::wire_error::{WireError, parse, required};
 
 /// A duration as the wire has it: microseconds.
-pub(crate) fn to_micros(duration: Duration) -> u64 {
+pub fn to_micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

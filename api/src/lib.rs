@@ -16,6 +16,7 @@ mod task;
 mod tests;
 mod wire_error;
 
+pub use common::to_micros;
 pub use wire_error::WireError;
 
 /// The generated types and services of the package `nesos.v1`.

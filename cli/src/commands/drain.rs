@@ -88,9 +88,7 @@ impl Drain {
 
     fn order(&self) -> order_agent_request::Drain {
         order_agent_request::Drain {
-            grace_us: self
-                .grace
-                .map(|grace| u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)),
+            grace_us: self.grace.map(nesos_api::to_micros),
             mark_gone: self.mark_gone,
         }
     }

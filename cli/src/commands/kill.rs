@@ -33,9 +33,7 @@ impl Kill {
         let request = OperatorKillRequest {
             framework_id: self.framework.map(|id| id.to_string()).unwrap_or_default(),
             task_id: self.task.to_string(),
-            grace_us: self
-                .grace
-                .map(|grace| u64::try_from(grace.as_micros()).unwrap_or(u64::MAX)),
+            grace_us: self.grace.map(nesos_api::to_micros),
         };
         let key = client.operator().kill(request).await?;
         output::line(format_args!(

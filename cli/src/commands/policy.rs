@@ -103,7 +103,7 @@ impl Set {
 
     fn preemption(&self) -> Option<v1::Preemption> {
         self.preempt.then(|| v1::Preemption {
-            grace_us: self.grace.map(micros),
+            grace_us: self.grace.map(nesos_api::to_micros),
         })
     }
 
@@ -136,8 +136,4 @@ impl Set {
         }
         blob(&remote, &found.layout.wasm).await
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -88,11 +88,7 @@ pub(super) fn state(view: &PolicyView) -> v1::PolicyState {
         digest: view.digest.map(|digest| digest.to_string()),
         fault: view.fault.clone(),
         preemption: view.preemption.map(|preemption| v1::Preemption {
-            grace_us: preemption.grace.map(micros),
+            grace_us: preemption.grace.map(nesos_api::to_micros),
         }),
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,6 @@
 //! Snapshots on the wire.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use nesos_api::v1;
 use nesos_master_core::snapshot::{
@@ -204,7 +203,7 @@ fn agent(view: &AgentView) -> v1::AgentState {
         total: Some((&view.total).into()),
         deactivated: view.orders.deactivated,
         drain: view.orders.drain.map(|drain| v1::DrainState {
-            grace_us: drain.grace.map(micros),
+            grace_us: drain.grace.map(nesos_api::to_micros),
             mark_gone: drain.mark_gone,
             drained: view.drained,
             live: count(view.tasks.saturating_sub(view.ended)),
@@ -216,10 +215,6 @@ fn agent(view: &AgentView) -> v1::AgentState {
 
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A framework as the wire has it.
